@@ -1,0 +1,1 @@
+"""Files in, lazy datasets out, and back: no algorithm lives here."""

@@ -1,0 +1,1 @@
+"""Numerical kernels: numpy arrays in, numpy arrays out."""

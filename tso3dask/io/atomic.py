@@ -1,0 +1,121 @@
+"""Writing beside the final place under a hidden name, and renaming when the file is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tso3dask.errors import RunError
+
+__all__ = [
+    "atomic_path",
+    "check_space",
+    "commit",
+    "discard",
+    "new_run_id",
+    "part_path",
+    "stale_parts",
+    "write_text",
+]
+
+_SUFFIX = ".part"
+
+
+def new_run_id() -> str:
+    """Return a short random name for one run, used in the names of its unfinished files."""
+    return secrets.token_hex(4)
+
+
+def part_path(final: str | os.PathLike[str], run_id: str) -> Path:
+    """Return the hidden name, in the folder of `final`, of a product that is being written.
+
+    Parameters
+    ----------
+    final : path
+        Where the product will be.
+    run_id : str
+        Name of the run; runs with different names never share an unfinished file.
+    """
+    final = Path(final)
+    return final.with_name(f".{final.name}.{run_id}{_SUFFIX}")
+
+
+def stale_parts(final: str | os.PathLike[str]) -> list[Path]:
+    """Return unfinished files that runs left beside `final`, oldest name first."""
+    final = Path(final)
+    if not final.parent.is_dir():
+        return []
+    head = f".{final.name}."
+    return sorted(
+        entry
+        for entry in final.parent.iterdir()
+        if entry.name.startswith(head) and entry.name.endswith(_SUFFIX)
+    )
+
+
+def commit(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> Path:
+    """Make `part` durable and give it its final name in one step.
+
+    An older file of that name is replaced. Both names must be in one file system.
+
+    Returns
+    -------
+    pathlib.Path
+        The final place.
+    """
+    part, final = Path(part), Path(final)
+    try:
+        with open(part, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, final)
+    except OSError as error:
+        raise RunError(f"{final}: could not finish the product ({error.strerror})") from error
+    with contextlib.suppress(OSError):  # some file systems do not open folders
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return final
+
+
+def discard(part: str | os.PathLike[str]) -> None:
+    """Remove an unfinished file; one that is not there is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+
+
+@contextlib.contextmanager
+def atomic_path(final: str | os.PathLike[str], run_id: str | None = None) -> Iterator[Path]:
+    """Yield a hidden name to write to; it becomes `final` if the block ends well.
+
+    If the block raises, the unfinished file is removed and `final` is as it was before.
+    """
+    part = part_path(final, run_id or new_run_id())
+    try:
+        yield part
+        commit(part, final)
+    except BaseException:
+        discard(part)
+        raise
+
+
+def write_text(final: str | os.PathLike[str], text: str, run_id: str | None = None) -> Path:
+    """Write `text` (UTF-8, line ends as given) to `final` so that it is there whole or not at all."""
+    with atomic_path(final, run_id) as part:
+        part.write_bytes(text.encode("utf-8"))
+    return Path(final)
+
+
+def check_space(folder: str | os.PathLike[str], needed: int, what: str) -> None:
+    """Raise `RunError` if `folder` has fewer than `needed` free bytes for `what`."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise RunError(
+            f"{what}: needs {needed / 1e9:.2f} GB but {folder} has {free / 1e9:.2f} GB free;"
+            " give another output folder"
+        )
