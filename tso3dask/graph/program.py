@@ -1,0 +1,271 @@
+"""A program: which pixels, through which stages. One description, executed two ways.
+
+`Program.block` gives fresh arrays of a range of integrations, for lazy xarray data.
+`Program.stream` walks the same range in small sub-blocks through reused buffers, for a run whose
+tasks write and measure as they go. Both give the same numbers, for any cutting of the range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from dask.tokenize import tokenize
+
+import tso3dask
+
+if TYPE_CHECKING:
+    from tso3dask.io.pixels import ArraySpec
+    from tso3dask.io.segment import Segment
+
+__all__ = ["Block", "Program", "Ranges", "Source", "Stage"]
+
+Ranges = dict[str, tuple[int, int]]
+"""Rows (integrations of the segment, 0-based, end exclusive) needed of each array."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cubes of one segment file, described by offsets: small, picklable, content-named.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    identity : str
+        Digest of the file's headers, size and time.
+    arrays : tuple of ArraySpec
+        Its cubes.
+    """
+
+    path: str
+    identity: str
+    arrays: tuple[ArraySpec, ...]
+
+    @classmethod
+    def from_segment(cls, segment: Segment) -> Source:
+        """Describe the cubes of an opened segment."""
+        cubes = tuple(segment.arrays[name] for name in segment.cubes)
+        return cls(str(segment.path), segment.identity, cubes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the cubes that the file has."""
+        return tuple(spec.name for spec in self.arrays)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(integration, y, x)."""
+        n, ny, nx = self.array("sci").shape
+        return n, ny, nx
+
+    @property
+    def nints(self) -> int:
+        """Integrations in the segment."""
+        return self.shape[0]
+
+    def array(self, name: str) -> ArraySpec:
+        """Description of one cube."""
+        for spec in self.arrays:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+
+@dataclass
+class Block:
+    """Rows of several cubes in memory.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        (rows, y, x) each.
+    first : dict of str to int
+        Integration of the segment that row 0 of each array is.
+    counts : dict of str to ndarray
+        Numbers per integration that stages report, as ``n_outliers``.
+    """
+
+    arrays: dict[str, np.ndarray]
+    first: dict[str, int]
+    counts: dict[str, np.ndarray]
+
+    def rows(self, name: str, a: int, b: int) -> np.ndarray:
+        """View of the integrations ``a:b`` of one array."""
+        begin = a - self.first[name]
+        return self.arrays[name][begin : begin + b - a]
+
+
+class Stage(Protocol):
+    """One numerical step on a block. Stages are frozen dataclasses, so that they name content."""
+
+    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
+        """Rows of each input array needed to give ``ranges`` of the output."""
+        ...
+
+    def apply(
+        self,
+        block: Block,
+        ranges: Ranges,
+        source: Source,
+        constants: Mapping[str, Any],
+        scratch: dict[str, Any] | None,
+    ) -> Block:
+        """Turn input rows into output rows; never write into the input arrays."""
+        ...
+
+
+@dataclass(frozen=True)
+class Program:
+    """Stages on the cubes of one segment.
+
+    Attributes
+    ----------
+    source : Source
+        Where the pixels are.
+    stages : tuple of Stage
+        What is done to them, in order.
+    """
+
+    source: Source
+    stages: tuple[Stage, ...] = ()
+
+    @cached_property
+    def token(self) -> str:
+        """Name of the result: equal for equal files, stages and version."""
+        stages = [(type(s).__module__, type(s).__qualname__, s) for s in self.stages]
+        return tokenize(tso3dask.__version__, self.source, stages)
+
+    def then(self, *stages: Stage) -> Program:
+        """Return the same program with further stages."""
+        return replace(self, stages=self.stages + stages)
+
+    def spans(self, a: int, b: int, names: tuple[str, ...] | None = None) -> list[Ranges]:
+        """Rows needed of each array before each stage, and the rows asked for, in order.
+
+        Parameters
+        ----------
+        a, b : int
+            Integrations wanted.
+        names : tuple of str, optional
+            Arrays wanted; all by default.
+
+        Returns
+        -------
+        list of dict
+            One entry per stage (its input), then the output itself.
+        """
+        spans: list[Ranges] = [{name: (a, b) for name in names or self.source.names}]
+        for stage in reversed(self.stages):
+            spans.append(stage.input_ranges(spans[-1], self.source))
+        return spans[::-1]
+
+    def block(
+        self,
+        a: int,
+        b: int,
+        names: tuple[str, ...] | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> Block:
+        """Compute the integrations ``a:b`` as fresh arrays.
+
+        Parameters
+        ----------
+        a, b : int
+            Range within the segment.
+        names : tuple of str, optional
+            Arrays wanted; all by default.
+        constants : mapping, optional
+            What stages need beyond pixels (for instance ``median``).
+
+        Returns
+        -------
+        Block
+        """
+        spans = self.spans(a, b, names)
+        arrays = {n: self.source.array(n).read(lo, hi) for n, (lo, hi) in spans[0].items()}
+        block = Block(arrays, {n: lo for n, (lo, _) in spans[0].items()}, {})
+        return self._apply(block, spans, constants or {}, None)
+
+    def stream(
+        self,
+        a: int,
+        b: int,
+        step: int,
+        names: tuple[str, ...] | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> Iterator[tuple[int, int, Block]]:
+        """Compute the integrations ``a:b`` in sub-blocks, reusing buffers.
+
+        The arrays of a yielded block are valid until the next one is asked for.
+
+        Parameters
+        ----------
+        a, b : int
+            Range within the segment.
+        step : int
+            Integrations of a sub-block.
+        names, constants
+            As for `block`.
+
+        Yields
+        ------
+        first, last : int
+            Range of the sub-block.
+        block : Block
+        """
+        readers: dict[str, _SlidingReader] = {}
+        scratch: dict[str, Any] = {}
+        for first in range(a, b, step):
+            last = min(first + step, b)
+            spans = self.spans(first, last, names)
+            arrays, begin = {}, {}
+            for name, (lo, hi) in spans[0].items():
+                if name not in readers:
+                    readers[name] = _SlidingReader(self.source.array(name), hi - lo, step)
+                arrays[name] = readers[name].rows(lo, hi)
+                begin[name] = lo
+            block = Block(arrays, begin, {})
+            yield first, last, self._apply(block, spans, constants or {}, scratch)
+
+    def _apply(self, block, spans, constants, scratch) -> Block:
+        for stage, ranges in zip(self.stages, spans[1:], strict=True):
+            block = stage.apply(block, ranges, self.source, constants, scratch)
+        return block
+
+
+class _SlidingReader:
+    """Rows of one cube for ranges that only move forward; rows already read are kept."""
+
+    def __init__(self, spec: ArraySpec, width: int, step: int) -> None:
+        self._spec = spec
+        self._capacity = min(width + 2 * step, spec.shape[0])
+        self._buffer = np.empty((self._capacity, *spec.shape[1:]), spec.native)
+        self._first = 0
+        self._filled = 0
+
+    def rows(self, lo: int, hi: int) -> np.ndarray:
+        """Rows ``lo:hi`` as a view of the buffer."""
+        if hi - lo > self._capacity:
+            self._grow(hi - lo)
+        if not self._first <= lo <= self._first + self._filled:
+            self._first, self._filled = lo, 0
+        if hi - self._first > self._capacity:
+            keep = self._first + self._filled - lo
+            self._buffer[:keep] = self._buffer[lo - self._first : self._filled].copy()
+            self._first, self._filled = lo, keep
+        have = self._first + self._filled
+        if hi > have:
+            into = self._buffer[self._filled : self._filled + hi - have]
+            self._spec.read(have, hi, out=into)
+            self._filled += hi - have
+        return self._buffer[lo - self._first : hi - self._first]
+
+    def _grow(self, rows: int) -> None:
+        old = self._buffer
+        self._capacity = rows
+        self._buffer = np.empty((rows, *old.shape[1:]), old.dtype)
+        self._buffer[: self._filled] = old[: self._filled]
