@@ -1,0 +1,207 @@
+"""How many integrations a task takes, how many it holds at a time, and how many workers run.
+
+The range of a task (scheduling) and the sub-block that it holds (memory) are separate: a task
+streams through its range a few integrations at a time. Memory wins over chunk size.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tso3dask.errors import InputError
+
+__all__ = ["Budget", "chunk_sizes", "make_budget", "parse_bytes"]
+
+DEFAULT_LIMIT = 10**9
+"""Default memory limit of a run, bytes."""
+
+BASE_MEMORY = 330 * 10**6
+"""Bytes of a process after imports and compilation, figure included."""
+
+TASK_BYTES = 256 * 10**6
+"""Stored bytes that a task streams through by default."""
+
+SUB_BLOCK_BYTES = 24 * 10**6
+"""Stored bytes of a sub-block by default."""
+
+MAXIMUM_CHUNKS = 1000
+"""Chunks that a run is cut into at most, by default."""
+
+_UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Memory plan of a run.
+
+    Attributes
+    ----------
+    limit : int
+        Bytes allowed for the process tree.
+    workers : int
+        Tasks that run at a time.
+    sub_block : int
+        Integrations that a task holds at a time.
+    per_task : int
+        Projected bytes of a running task.
+    projected : int
+        Projected peak of the whole run, bytes.
+    """
+
+    limit: int
+    workers: int
+    sub_block: int
+    per_task: int
+    projected: int
+
+
+def parse_bytes(text: str | int | float | None) -> int:
+    """Turn ``"8GiB"``, ``"800 MB"`` or a number of bytes into an integer.
+
+    Raises
+    ------
+    InputError
+        If the text is not a size.
+    """
+    if text is None:
+        return DEFAULT_LIMIT
+    if isinstance(text, int | float):
+        return int(text)
+    plain = text.strip().lower().removesuffix("b")
+    base = plain.removesuffix("i")
+    unit = base[-1:] if base[-1:].isalpha() else ""
+    try:
+        number = float(base.removesuffix(unit))
+        factor = _UNITS[unit]
+    except (KeyError, ValueError):
+        raise InputError(
+            f"memory limit {text!r} is not a size; give a number of bytes, or 800MB, 8GiB ..."
+        ) from None
+    if plain.endswith("i"):
+        factor = 1024.0 ** ("kmgt".index(unit) + 1) if unit else 1.0
+    return int(number * factor)
+
+
+def task_memory(plane: int, stored: int, window: int, sub_block: int, constants: int) -> int:
+    """Projected bytes of one running task.
+
+    Parameters
+    ----------
+    plane : int
+        Bytes of SCI and DQ of one integration.
+    stored : int
+        Bytes of all cubes of one integration.
+    window : int
+        Rows of SCI and DQ that the median keeps at hand.
+    sub_block : int
+        Integrations held at a time.
+    constants : int
+        Bytes of what is shared by all integrations of a segment.
+    """
+    ring = (window + 3 * sub_block) * plane
+    return ring + 3 * sub_block * stored + constants
+
+
+def make_budget(
+    *,
+    plane: int,
+    stored: int,
+    window: int,
+    constants: int = 0,
+    memory_limit: str | int | None = None,
+    workers: int | None = None,
+    separate_processes: bool = False,
+) -> Budget:
+    """Choose sub-block and workers for a memory limit.
+
+    Parameters
+    ----------
+    plane, stored, window, constants : int
+        As for `task_memory`, for the largest segment.
+    memory_limit : str or int, optional
+        Limit for the process tree; 1 GB by default.
+    workers : int, optional
+        Tasks at a time; the number of cores by default.
+    separate_processes : bool
+        Count the base memory once for each worker.
+
+    Returns
+    -------
+    Budget
+
+    Raises
+    ------
+    InputError
+        If even one worker with one integration at a time needs more than the limit.
+    """
+    limit = parse_bytes(memory_limit)
+    wanted = workers if workers else _cores()
+    if wanted < 1:
+        raise InputError(f"workers is {workers}; expected at least 1")
+    sub_block = max(1, SUB_BLOCK_BYTES // max(1, stored))
+    sub_block = min(sub_block, 256)
+    while True:
+        per_task = task_memory(plane, stored, window, sub_block, constants)
+        for count in range(wanted, 0, -1):
+            bases = count + 1 if separate_processes else 1
+            projected = BASE_MEMORY * bases + count * per_task
+            if projected <= limit and (count == wanted or sub_block == 1):
+                return Budget(limit, count, sub_block, per_task, projected)
+        if sub_block == 1:
+            break
+        sub_block //= 2
+    if memory_limit is None:
+        return Budget(limit, 1, 1, per_task, projected)
+    raise InputError(
+        f"memory limit {limit / 1e6:.0f} MB is too small: one worker with one integration at a "
+        f"time needs {projected / 1e6:.0f} MB; raise the limit or lower rolling_window_width"
+    )
+
+
+def chunk_sizes(
+    nints: int, stored: int, window: int, *, total: int, requested: int | None = None
+) -> tuple[int, ...]:
+    """Cut a segment into chunks along the integration axis.
+
+    Parameters
+    ----------
+    nints : int
+        Integrations in the segment.
+    stored : int
+        Bytes of one integration.
+    window : int
+        Width of the rolling median: chunks shorter than a few windows read mostly halo.
+    total : int
+        Integrations in the whole observation.
+    requested : int, optional
+        Chunk length asked for.
+
+    Returns
+    -------
+    tuple of int
+        Chunk lengths, as equal as they can be.
+    """
+    if requested is not None:
+        if requested < 1:
+            raise InputError(f"chunk_integrations is {requested}; expected at least 1")
+        size = requested
+    else:
+        size = max(TASK_BYTES // max(1, stored), 4 * window, -(-total // MAXIMUM_CHUNKS), 1)
+        halves = -(-nints // 2)
+        if nints > 2 * window and size > halves:
+            size = halves
+    size = min(size, nints)
+    if requested is not None:
+        whole, rest = divmod(nints, size)
+        return (size,) * whole + ((rest,) if rest else ())
+    count = -(-nints // size)
+    base, extra = divmod(nints, count)
+    return (base + 1,) * extra + (base,) * (count - extra)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
