@@ -25,6 +25,8 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _BLOCK_MAGIC = b"\xd3BLK"
 _INDEX_MAGIC = b"#ASDF BLOCK INDEX"
 _STREAMED = 1
+_MAX_DEPTH = 30
+_MAX_LEAVES = 100_000
 _TREE_END = re.compile(rb"\r?\n\.\.\.\r?\n")
 _TAG_LINE = re.compile(rb"^%TAG[ \t]+(\S+)[ \t]+(\S+)[ \t]*\r?$", re.MULTILINE)
 _CORE = "tag:stsci.edu:asdf/core/"
@@ -77,7 +79,7 @@ def read_scalars(content: bytes, root: str = "meta", name: str = "ASDF") -> dict
     found: dict[str, Any] = {}
     node = _child(tree, root)
     if node is not None:
-        _collect(node, root, found, yaml.SafeLoader(""), set())
+        _collect(node, root, found, yaml.SafeLoader(""), 0, name)
     return found
 
 
@@ -141,9 +143,11 @@ def history_node(description: str, software: tuple[str, str] | None = None) -> y
 def _compose(text: bytes, name: str) -> yaml.MappingNode:
     try:
         tree = yaml.compose(text, Loader=_LOADER)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{name}: the tree of its ASDF extension is not YAML ({reason})") from error
+        raise InputError(
+            f"{name}: the tree of its ASDF extension is not YAML ({reason})"
+        ) from error
     if not isinstance(tree, yaml.MappingNode):
         raise InputError(f"{name}: the tree of its ASDF extension is not a mapping")
     return tree
@@ -196,11 +200,9 @@ def _assign(tree: yaml.MappingNode, path: list[str], value: yaml.Node) -> None:
     for key in path[:-1]:
         below = _child(node, key)
         if not isinstance(below, yaml.MappingNode):
-            below = yaml.MappingNode("tag:yaml.org,2002:map", [], flow_style=False)
+            below = yaml.MappingNode("tag:yaml.org,2002:map", [], flow_style=True)
             _put_child(node, key, below)
         node = below
-    if node.flow_style is False or not node.value:
-        node.flow_style = bool(not node.value) and isinstance(value, yaml.ScalarNode)
     _put_child(node, path[-1], value)
 
 
@@ -231,16 +233,21 @@ def _append_history(tree: yaml.MappingNode, entries: list[yaml.Node]) -> None:
 
 
 def _collect(
-    node: yaml.Node, path: str, found: dict[str, Any], loader: yaml.SafeLoader, seen: set[int]
+    node: yaml.Node,
+    path: str,
+    found: dict[str, Any],
+    loader: yaml.SafeLoader,
+    depth: int,
+    name: str,
 ) -> None:
+    if depth > _MAX_DEPTH or len(found) > _MAX_LEAVES:
+        raise InputError(f"{name}: the metadata of its ASDF extension refer to themselves")
     if isinstance(node, yaml.ScalarNode):
         if node.tag.startswith("tag:yaml.org,2002:"):
             found[path] = loader.construct_object(node)
     elif isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-        if id(node) in seen:  # an alias to itself
-            return
         for key, value in node.value:
-            _collect(value, f"{path}.{key.value}", found, loader, seen | {id(node)})
+            _collect(value, f"{path}.{key.value}", found, loader, depth + 1, name)
 
 
 def _move_index(rest: bytes, start: int) -> bytes:

@@ -71,7 +71,7 @@ def commit(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> Path:
     try:
         with open(part, "rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(part, final)
+        part.replace(final)
     except OSError as error:
         raise RunError(f"{final}: could not finish the product ({error.strerror})") from error
     with contextlib.suppress(OSError):  # some file systems do not open folders
@@ -86,7 +86,7 @@ def commit(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> Path:
 def discard(part: str | os.PathLike[str]) -> None:
     """Remove an unfinished file; one that is not there is no error."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(part)
+        Path(part).unlink()
 
 
 @contextlib.contextmanager
@@ -105,7 +105,7 @@ def atomic_path(final: str | os.PathLike[str], run_id: str | None = None) -> Ite
 
 
 def write_text(final: str | os.PathLike[str], text: str, run_id: str | None = None) -> Path:
-    """Write `text` (UTF-8, line ends as given) to `final` so that it is there whole or not at all."""
+    """Write `text` as UTF-8 to `final`, which is there whole or not at all."""
     with atomic_path(final, run_id) as part:
         part.write_bytes(text.encode("utf-8"))
     return Path(final)
