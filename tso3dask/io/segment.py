@@ -161,13 +161,6 @@ class Segment:
         """Stored bytes of all cubes for one integration."""
         return sum(self.arrays[name].row_bytes for name in self.cubes)
 
-    @property
-    def exposure_key(self) -> str:
-        """Name of the exposure and detector that the segment belongs to."""
-        from tso3dask.io.naming import exposure_key
-
-        return exposure_key(self.path.name, self.primary)
-
     @cached_property
     def identity(self) -> str:
         """Digest of path, size, time and headers: changes when the file does."""

@@ -1,0 +1,189 @@
+"""The stages that a program can hold: outlier flagging and agreement of NaN and DQ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tso3dask.config import PipelineParameters
+from tso3dask.graph.program import Block, Program, Ranges, Source
+from tso3dask.ops import dq as dq_ops
+from tso3dask.ops import outliers
+from tso3dask.ops.medians import Window, nanmedian_image
+
+__all__ = ["FlagOutliers", "Match", "flag_stage", "median_prologue", "median_tile", "stack_tiles"]
+
+TILE_BYTES = 48 * 10**6
+"""Bytes of SCI that a tile through all integrations holds."""
+
+
+def _union(ranges: Ranges) -> tuple[int, int]:
+    return min(a for a, _ in ranges.values()), max(b for _, b in ranges.values())
+
+
+@dataclass(frozen=True)
+class FlagOutliers:
+    """Flag outliers against the median over time, then make NaN and DO_NOT_USE agree.
+
+    Attributes
+    ----------
+    window : Window
+        Rolling window of the segment.
+    bad_bits : int
+        DQ bits that keep a pixel out of rolling medians.
+    maskpt : float
+        Weight threshold; weights are 0 or 1.
+    snr : float
+        Threshold in units of ERR.
+    """
+
+    window: Window
+    bad_bits: int
+    maskpt: float
+    snr: float
+
+    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
+        """SCI and DQ with their halo, everything else as asked for."""
+        a, b = _union(ranges)
+        halo = self.window.input_range(a, b)
+        return {name: halo if name in ("sci", "dq") else (a, b) for name in source.names}
+
+    def apply(
+        self,
+        block: Block,
+        ranges: Ranges,
+        source: Source,
+        constants: Mapping[str, Any],
+        scratch: dict[str, Any] | None,
+    ) -> Block:
+        """Flag the rows asked for."""
+        a, b = _union(ranges)
+        halo = block.arrays["dq"]
+        good = bool(dq_ops.any_good(halo, self.bad_bits)) or _segment_has_good(
+            source, self.bad_bits, scratch
+        )
+        variances = {n: block.rows(n, a, b) for n in source.names if n.startswith("var_")}
+        result = outliers.flag_block(
+            block.arrays["sci"],
+            halo,
+            block.rows("err", a, b),
+            variances,
+            first=block.first["sci"],
+            a=a,
+            b=b,
+            window=self.window,
+            bad_bits=self.bad_bits,
+            maskpt=self.maskpt,
+            any_good=good,
+            snr=self.snr,
+            median=None if self.window.rolling else constants["median"],
+            out=_buffers(scratch, source, b - a),
+        )
+        counts = {**block.counts, "n_outliers": result.pop("n_outliers")}
+        return Block(result, dict.fromkeys(result, a), counts)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Make NaN in any array and DO_NOT_USE agree, without looking for outliers."""
+
+    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
+        """All arrays, for the rows asked for."""
+        return dict.fromkeys(source.names, _union(ranges))
+
+    def apply(
+        self,
+        block: Block,
+        ranges: Ranges,
+        source: Source,
+        constants: Mapping[str, Any],
+        scratch: dict[str, Any] | None,
+    ) -> Block:
+        """Match the rows asked for."""
+        a, b = _union(ranges)
+        arrays = {name: block.rows(name, a, b).copy() for name in source.names}
+        dq = arrays.pop("dq")
+        outliers.match_nans_and_flags(arrays, dq)
+        arrays["dq"] = dq
+        return Block(arrays, dict.fromkeys(arrays, a), dict(block.counts))
+
+
+def _segment_has_good(source: Source, bad_bits: int, scratch: dict[str, Any] | None) -> bool:
+    """Whether any pixel of the segment has no bad bit. Asked only when a whole block has none."""
+    if scratch is not None and "any_good" in scratch:
+        return bool(scratch["any_good"])
+    spec = source.array("dq")
+    rows = max(1, TILE_BYTES // spec.row_bytes)
+    found = any(
+        dq_ops.any_good(spec.read(i, min(i + rows, source.nints)), bad_bits)
+        for i in range(0, source.nints, rows)
+    )
+    if scratch is not None:
+        scratch["any_good"] = found
+    return found
+
+
+def _buffers(
+    scratch: dict[str, Any] | None, source: Source, rows: int
+) -> dict[str, np.ndarray] | None:
+    """Output arrays that one task uses again for each sub-block."""
+    if scratch is None:
+        return None
+    buffers = scratch.get("flagged")
+    if buffers is None or len(next(iter(buffers.values()))) < rows:
+        buffers = {
+            spec.name: np.empty((rows, *spec.shape[1:]), spec.native) for spec in source.arrays
+        }
+        scratch["flagged"] = buffers
+    return {name: array[:rows] for name, array in buffers.items()}
+
+
+def flag_stage(parameters: PipelineParameters, nints: int) -> FlagOutliers:
+    """Outlier stage for a segment of ``nints`` integrations with a step's parameters."""
+    step = parameters.outlier_detection
+    return FlagOutliers(
+        Window(step.rolling_window_width, nints),
+        dq_ops.interpret_good_bits(step.good_bits),
+        float(step.maskpt),
+        float(step.snr[0]),
+    )
+
+
+def median_tile(source: Source, y0: int, y1: int) -> np.ndarray:
+    """Task: NaN-median over all integrations of the detector rows ``y0:y1``."""
+    sci = source.array("sci").read_region(0, source.nints, slice(y0, y1))
+    return nanmedian_image(np.ascontiguousarray(sci))
+
+
+def stack_tiles(tiles: list[np.ndarray]) -> np.ndarray:
+    """Task: one image out of tiles along y."""
+    return np.concatenate(tiles, axis=0)
+
+
+def median_prologue(program: Program) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Tasks that make the median image of a segment whose window does not roll.
+
+    Returns
+    -------
+    tasks : dict
+        Tasks by key; empty when no stage needs an image.
+    constants : dict
+        ``{"median": key}``, or nothing.
+    """
+    stage = next((s for s in program.stages if isinstance(s, FlagOutliers)), None)
+    if stage is None or stage.window.rolling:
+        return {}, {}
+    source = program.source
+    nints, ny, nx = source.shape
+    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
+    token = source.identity
+    edges = [(y, min(y + rows, ny)) for y in range(0, ny, rows)]
+    tiles = {
+        (f"median-tile-{token}", i): (median_tile, source, y0, y1)
+        for i, (y0, y1) in enumerate(edges)
+    }
+    key = f"median-{token}"
+    return {**tiles, key: (stack_tiles, list(tiles))}, {"median": key}
