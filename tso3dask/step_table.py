@@ -1,0 +1,247 @@
+"""The table of steps and parameters: names, types, defaults, meaning and support.
+
+Names, types, defaults and meaning are those of the ``jwst`` package, version 3.0.0. One frozen
+dataclass per step; the metadata of its fields holds the rest of each row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from tso3dask.values import Support
+
+__all__ = [
+    "STEPS",
+    "AdaptiveTraceModel",
+    "Extract1d",
+    "OutlierDetection",
+    "Photom",
+    "PixelReplace",
+    "StepParameters",
+    "TsoPhotometry",
+    "WhiteLight",
+]
+
+_NO = Support.NO_EFFECT
+_SOSS = Support.SOSS
+_NOT_YET = Support.NOT_YET
+
+
+def _p(kind: str, default: Any, help: str, support: Support = Support.FULL, **more: Any) -> Any:
+    """Return a dataclass field that carries one row of the parameter table."""
+    return field(default=default, metadata={"kind": kind, "help": help, "support": support, **more})
+
+
+def _reference(help: str, support: Support = Support.FULL) -> Any:
+    return _p("reference", None, f"{help}; N/A for none", support)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepParameters:
+    """Parameters that every step has."""
+
+    step: ClassVar[str] = ""
+    class_name: ClassVar[str] = ""
+
+    skip: bool = _p("boolean", False, "leave this step out")
+    save_results: bool = _p("boolean", False, "write the step's own file as well", _NOT_YET)
+    output_file: str | None = _p("file", None, "name of the step's own file", _NO)
+    output_dir: str | None = _p("file", None, "folder of the step's own file", _NO)
+    output_ext: str = _p("string", ".fits", "file type of the step's own file", _NO)
+    output_use_model: bool = _p("boolean", False, "name the step's own file as its input", _NO)
+    output_use_index: bool = _p("boolean", True, "number the step's own files", _NO)
+    search_output_file: bool = _p("boolean", True, "use the pipeline's output name", _NO)
+    suffix: str | None = _p("string", None, "suffix of the step's own file", _NO)
+    input_dir: str | None = _p("string", None, "folder of the input", _NO)
+    pre_hooks: tuple[Any, ...] = _p("list", (), "code to run before the step", _NOT_YET)
+    post_hooks: tuple[Any, ...] = _p("list", (), "code to run after the step", _NOT_YET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlierDetection(StepParameters):
+    """Flag pixels that deviate from their running median in time."""
+
+    step: ClassVar[str] = "outlier_detection"
+    class_name: ClassVar[str] = "OutlierDetectionStep"
+
+    rolling_window_width: int = _p("integer", 25, "integrations in the running median")
+    snr: str = _p("numbers", "5.0 4.0", "threshold in sigma (the first number)", size=(1, 2))
+    maskpt: float = _p("float", 0.7, "weights below this share of the mean weight are masked")
+    good_bits: str = _p("string", "~DO_NOT_USE", "DQ flags of pixels that count as good")
+    save_intermediate_results: bool = _p("boolean", False, "write the medians", _NOT_YET)
+    search_output_file: bool = _p("boolean", False, "use the pipeline's output name", _NO)
+    weight_type: str = _p("option", "ivm", "weights", _NO, choices=("ivm", "exptime"))
+    pixfrac: float = _p("float", 1.0, "drop size", _NO)
+    kernel: str = _p("option", "square", "drop shape", _NO, choices=("square", "point", "turbo"))
+    fillval: str = _p("string", "NAN", "value of pixels without data", _NO)
+    scale: str = _p("numbers", "1.2 0.7", "scale of the derivative", _NO, size=(1, 2))
+    backg: float = _p("float", 0.0, "background", _NO)
+    kernel_size: str = _p("numbers", "7 7", "kernel of the IFU medians", _NO, size=(1, 2))
+    threshold_percent: float = _p("float", 99.8, "IFU threshold", _NO)
+    ifu_second_check: bool = _p("boolean", False, "second IFU check", _NO)
+    resample_data: bool = _p("boolean", True, "resample before the median", _NO)
+    in_memory: bool = _p("boolean", True, "keep images in memory", _NO)
+    pixmap_stepsize: float = _p("float", 1.0, "step of the pixel map", _NO)
+    pixmap_order: int = _p("integer", 1, "spline order of the pixel map", _NO)
+
+    @property
+    def threshold(self) -> float:
+        """The threshold in units of the pixel's error: the first number of ``snr``."""
+        return float(self.snr.split()[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TsoPhotometry(StepParameters):
+    """Circular aperture photometry of a target on every integration."""
+
+    step: ClassVar[str] = "tso_photometry"
+    class_name: ClassVar[str] = "TSOPhotometryStep"
+
+    save_results: bool = _p("boolean", False, "write the step's own file as well", _NO)
+    save_catalog: bool = _p("boolean", False, "write one table per segment as well", _NOT_YET)
+    radius: float = _p("float", 3.0, "aperture radius, pixels")
+    radius_inner: float = _p("float", 4.0, "inner radius of the background annulus, pixels")
+    radius_outer: float = _p("float", 5.0, "outer radius of the background annulus, pixels")
+    centroid_source: bool = _p("boolean", True, "find the target before measuring it")
+    search_box_width: int = _p("integer", 41, "box of the first search, pixels, odd")
+    fit_box_width: int = _p("integer", 11, "box of the centroid and of the PSF fit, pixels, odd")
+    moving_centroid: bool = _p("boolean", False, "follow the centroid of each integration")
+    override_gain: str | None = _reference("gain file, used for data in DN/s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveTraceModel(StepParameters):
+    """Model of the spectral trace; not supported yet, and off by default."""
+
+    step: ClassVar[str] = "adaptive_trace_model"
+    class_name: ClassVar[str] = "AdaptiveTraceModelStep"
+
+    skip: bool = _p("boolean", True, "leave this step out", _NOT_YET)
+    fit_threshold: float = _p("float", 10.0, "sigma limit of the spline fits", _NO)
+    oversample: float = _p("float", 1.0, "oversampling of the model", _NO)
+    slope_limit: float = _p("float", 0.1, "slope limit of the splines", _NO)
+    psf_optimal: bool = _p("boolean", False, "take the target as a point source", _NO)
+    save_intermediate_results: bool = _p("boolean", False, "write the model", _NO)
+    output_use_model: bool = _p("boolean", True, "name the step's own file as its input", _NO)
+    maximum_cores: str = _p("string", "none", "processes to use", _NO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelReplace(StepParameters):
+    """Replacement of bad pixels before extraction; not supported yet, and off by default."""
+
+    step: ClassVar[str] = "pixel_replace"
+    class_name: ClassVar[str] = "PixelReplaceStep"
+
+    skip: bool = _p("boolean", True, "leave this step out", _NOT_YET)
+    algorithm: str = _p(
+        "option", "mingrad", "method", _NO, choices=("fit_profile", "mingrad", "trace_model")
+    )
+    n_adjacent_cols: int = _p("integer", 3, "neighbours that make the profile", _NO)
+    output_use_model: bool = _p("boolean", True, "name the step's own file as its input", _NO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract1d(StepParameters):
+    """Extraction of a spectrum from every integration."""
+
+    step: ClassVar[str] = "extract_1d"
+    class_name: ClassVar[str] = "Extract1dStep"
+
+    subtract_background: bool | None = _p(
+        "boolean", None, "subtract the background; None: where the reference has its region"
+    )
+    apply_apcorr: bool = _p("boolean", True, "correct point sources for the finite aperture")
+    extraction_type: str = _p(
+        "option", "box", "method of extraction", choices=("box", "optimal"), only=("box",)
+    )
+    use_source_posn: bool | None = _p(
+        "boolean", None, "centre the aperture on the target; None: by mode and source type"
+    )
+    position_offset: float = _p("float", 0.0, "shift of the aperture across the trace, pixels")
+    smoothing_length: int | None = _p("integer", None, "smoothing of the background, pixels")
+    bkg_fit: str | None = _p(
+        "option", None, "background estimate", choices=("poly", "mean", "median")
+    )
+    bkg_order: int | None = _p("integer", None, "order of a poly background", minimum=0)
+    model_nod_pair: bool = _p("boolean", True, "optimal extraction only", _NO)
+    optimize_psf_location: bool = _p("boolean", True, "optimal extraction only", _NO)
+    log_increment: int = _p("integer", 50, "integrations between two messages", _NO)
+    save_profile: bool = _p("boolean", False, "write the spatial profile", _NOT_YET)
+    save_scene_model: bool = _p("boolean", False, "write the flux model", _NOT_YET)
+    save_residual_image: bool = _p("boolean", False, "write the residuals", _NOT_YET)
+    center_xy: str | None = _p("numbers", None, "IFU centre", _NO, size=(2, 2))
+    ifu_autocen: bool = _p("boolean", False, "IFU centring", _NO)
+    bkg_sigma_clip: float = _p("float", 3.0, "IFU background clipping", _NO)
+    ifu_rfcorr: bool = _p("boolean", True, "IFU fringe correction", _NO)
+    ifu_set_srctype: str | None = _p(
+        "option", None, "IFU source type", _NO, choices=("POINT", "EXTENDED")
+    )
+    ifu_rscale: float | None = _p("float", None, "IFU radius in FWHM", _NO)
+    ifu_covar_scale: float = _p("float", 1.0, "IFU error scale", _NO)
+    soss_atoca: bool = _p("boolean", True, "separate overlapping orders", _SOSS)
+    soss_threshold: float = _p("float", 1e-2, "smallest weight of a pixel in the model", _SOSS)
+    soss_n_os: int = _p("integer", 2, "oversampling of the wavelength grid", _SOSS)
+    soss_wave_grid_in: str | None = _p("file", None, "wavelength grid to use", _SOSS)
+    soss_wave_grid_out: str | None = _p("string", None, "wavelength grid to write", _SOSS)
+    soss_estimate: str | None = _p("file", None, "first guess of the spectrum", _SOSS)
+    soss_rtol: float = _p("float", 1e-4, "relative tolerance of the grid", _SOSS)
+    soss_max_grid_size: int = _p("integer", 20000, "points of the grid", _SOSS)
+    soss_tikfac: float | None = _p("float", None, "regularisation factor", _SOSS)
+    soss_width: float = _p("float", 40.0, "aperture width, pixels", _SOSS)
+    soss_bad_pix: str = _p(
+        "option", "masking", "what to do with bad pixels", _SOSS, choices=("model", "masking")
+    )
+    soss_modelname: str | None = _p("file", None, "file for the model traces", _SOSS)
+    soss_order_3: bool = _p("boolean", True, "extract the third order too", _SOSS)
+    override_extract1d: str | None = _reference("extraction regions, JSON")
+    override_apcorr: str | None = _reference("aperture correction")
+    override_psf: str | None = _reference("PSF, optimal extraction only", _SOSS)
+    override_pastasoss: str | None = _reference("SOSS traces", _SOSS)
+    override_specprofile: str | None = _reference("SOSS profiles", _SOSS)
+    override_speckernel: str | None = _reference("SOSS kernels", _SOSS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photom(StepParameters):
+    """Flux calibration of SOSS spectra; other modes arrive calibrated."""
+
+    step: ClassVar[str] = "photom"
+    class_name: ClassVar[str] = "PhotomStep"
+
+    skip: bool = _p("boolean", False, "leave this step out", _SOSS)
+    inverse: bool = _p("boolean", False, "undo the calibration", _SOSS)
+    source_type: str | None = _p("string", None, "source type to assume", _SOSS)
+    apply_time_correction: bool = _p("boolean", True, "correct for lost sensitivity", _SOSS)
+    override_photom: str | None = _reference("flux calibration", _SOSS)
+    override_area: str | None = _reference("pixel areas", _SOSS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhiteLight(StepParameters):
+    """Sum of each spectrum over wavelength."""
+
+    step: ClassVar[str] = "white_light"
+    class_name: ClassVar[str] = "WhiteLightStep"
+
+    save_results: bool = _p("boolean", False, "write the table (it always is)", _NO)
+    min_wavelength: float | None = _p("float", None, "shortest wavelength in the sum, um")
+    max_wavelength: float | None = _p("float", None, "longest wavelength in the sum, um")
+    output_ext: str = _p("string", ".ecsv", "file type of the table", _NOT_YET)
+    suffix: str | None = _p("string", "whtlt", "suffix of the table", _NOT_YET)
+    override_wavelengthrange: str | None = _reference("wavelength ranges, NIRISS SOSS only")
+
+
+_CLASSES: tuple[type[StepParameters], ...] = (
+    OutlierDetection,
+    TsoPhotometry,
+    AdaptiveTraceModel,
+    PixelReplace,
+    Extract1d,
+    Photom,
+    WhiteLight,
+)
+
+STEPS: dict[str, type[StepParameters]] = {cls.step: cls for cls in _CLASSES}
+"""The steps in the order in which they run."""

@@ -1,0 +1,219 @@
+"""Turn what a user wrote for a parameter, text or Python value, into the type it must have."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from tso3dask.errors import InputError
+
+__all__ = ["NOT_APPLICABLE", "Parameter", "Support", "parse_value"]
+
+NOT_APPLICABLE = "N/A"
+
+_TRUE = frozenset({"true", "on", "yes", "1"})
+_FALSE = frozenset({"false", "off", "no", "0"})
+
+
+class Support(Enum):
+    """What this version does with a parameter."""
+
+    FULL = "supported"
+    NO_EFFECT = "no effect on time series"
+    SOSS = "no effect outside NIRISS SOSS"
+    NOT_YET = "not supported yet"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of one step: its name, type, default, bounds, support and a help sentence.
+
+    ``kind`` is one of boolean, integer, float, string, option, numbers, list, reference, file.
+    ``size`` bounds the length of a ``numbers`` value.
+    """
+
+    step: str
+    name: str
+    kind: str
+    default: Any
+    help: str
+    support: Support = Support.FULL
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    size: tuple[int, int] = (1, 2)
+
+    @property
+    def full_name(self) -> str:
+        """``step.name``, as errors and the command line write it."""
+        return f"{self.step}.{self.name}"
+
+    @property
+    def type_text(self) -> str:
+        """The type in words, for help and errors."""
+        if self.kind == "option":
+            text = "one of " + ", ".join(self.choices)
+        elif self.kind == "numbers":
+            low, high = self.size
+            text = f"{low} numbers" if low == high else f"{low} to {high} numbers"
+        else:
+            text = {
+                "boolean": "True or False",
+                "integer": "an integer",
+                "float": "a number",
+                "string": "text",
+                "list": "a list",
+                "reference": "a file path or N/A",
+                "file": "a file path",
+            }[self.kind]
+        if self.minimum is not None:
+            text += f" >= {self.minimum:g}"
+        return text + (", or None" if self.default is None else "")
+
+
+def parse_value(parameter: Parameter, raw: Any) -> Any:
+    """Return `raw` as the value that `parameter` takes.
+
+    Text is read as on a command line or in a parameter file: ``True``, ``None``, numbers, lists
+    separated by commas or blanks, with or without quotes around the whole. Python values keep
+    their meaning. Numbers of NumPy count as numbers.
+
+    Raises
+    ------
+    InputError
+        If the value has another type, is not among the choices or is below the minimum.
+    """
+    value = _unquote(raw) if isinstance(raw, str) else raw
+    if parameter.support is Support.NO_EFFECT and parameter.default is None and value == "":
+        return None
+    if value is None or (isinstance(value, str) and value.strip() == "None"):
+        if parameter.default is None or parameter.support is Support.NO_EFFECT:
+            return None
+        raise _wrong(parameter, raw)
+    try:
+        result = _PARSERS[parameter.kind](parameter, value)
+    except (TypeError, ValueError):
+        raise _wrong(parameter, raw) from None
+    if parameter.minimum is not None and result < parameter.minimum:
+        raise _wrong(parameter, raw)
+    return result
+
+
+def _wrong(parameter: Parameter, raw: Any) -> InputError:
+    return InputError(f"{parameter.full_name}: expected {parameter.type_text}, got {raw!r}")
+
+
+def _unquote(text: str) -> str:
+    stripped = text.strip()
+    if len(stripped) >= 2 and stripped[0] == stripped[-1] and stripped[0] in "'\"":
+        return stripped[1:-1]
+    return text
+
+
+def _boolean(_: Parameter, value: Any) -> bool:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in _TRUE | _FALSE:
+            return word in _TRUE
+        raise ValueError
+    if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"} or value in (0, 1):
+        return bool(value)
+    raise ValueError
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+        raise TypeError
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError
+    return number
+
+
+def _float(_: Parameter, value: Any) -> float:
+    return _number(value)
+
+
+def _integer(_: Parameter, value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    if isinstance(value, str):
+        return int(value)
+    if isinstance(value, numbers.Real) and float(value).is_integer():
+        return int(float(value))
+    raise TypeError
+
+
+def _string(_: Parameter, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+        raise TypeError
+    return value if isinstance(value, str) else str(value)
+
+
+def _option(parameter: Parameter, value: Any) -> str:
+    if not isinstance(value, str) or value.strip() not in parameter.choices:
+        raise ValueError
+    return value.strip()
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return value.strip("[]() ").replace(",", " ").split()
+    if isinstance(value, numbers.Real):
+        return [value]
+    if isinstance(value, Sequence) or hasattr(value, "tolist"):
+        return list(value)
+    raise TypeError
+
+
+def _numbers(parameter: Parameter, value: Any) -> str:
+    parts = _items(value)
+    low, high = parameter.size
+    if not low <= len(parts) <= high:
+        raise ValueError
+    for part in parts:
+        if not math.isfinite(_number(part)):
+            raise ValueError
+    return " ".join(str(part) for part in parts)
+
+
+def _list(_: Parameter, value: Any) -> tuple[Any, ...]:
+    return tuple(_items(value))
+
+
+def _path_text(value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ValueError
+    return text.strip()
+
+
+def _file(_: Parameter, value: Any) -> str:
+    return os.path.normpath(Path(_path_text(value)).expanduser().absolute())
+
+
+def _reference(parameter: Parameter, value: Any) -> str:
+    text = _path_text(value)
+    if text.upper() == NOT_APPLICABLE:
+        return NOT_APPLICABLE
+    return _file(parameter, text)
+
+
+_PARSERS: dict[str, Callable[[Parameter, Any], Any]] = {
+    "boolean": _boolean,
+    "integer": _integer,
+    "float": _float,
+    "string": _string,
+    "option": _option,
+    "numbers": _numbers,
+    "list": _list,
+    "reference": _reference,
+    "file": _file,
+}
