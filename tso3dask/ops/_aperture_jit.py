@@ -1,0 +1,65 @@
+"""Compiled loops over integrations: weighted sums of pixels.
+
+This module imports numba when it is imported: load it inside functions only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tso3dask.ops._photometry_jit import jit, pairwise_sum_f4
+
+__all__ = ["sum_block", "whole_block"]
+
+
+@jit
+def sum_block(
+    sci: np.ndarray,
+    err: np.ndarray,
+    index: np.ndarray,
+    weight: np.ndarray,
+    centered: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Sum, error and area of the weighted pixels of every image (integration, pixel).
+
+    Errors are squared in float32, everything else is float64.
+    """
+    for i in range(sci.shape[0]):
+        total = 0.0
+        variance = 0.0
+        area = 0.0
+        any_pixel = False
+        any_center = False
+        for k in range(index.size):
+            value = np.float64(sci[i, index[k]])
+            if not math.isfinite(value):
+                continue
+            error = err[i, index[k]]
+            any_center |= centered[k]
+            if weight[k] != 0.0:
+                any_pixel = True
+                total += value * weight[k]
+                variance += np.float64(error * error) * weight[k]
+                area += weight[k]
+        out[i, 0] = total if any_pixel else np.nan
+        out[i, 1] = math.sqrt(variance) if any_pixel else np.nan
+        out[i, 2] = area if any_center else np.nan
+
+
+@jit
+def whole_block(sci: np.ndarray, err: np.ndarray, total: np.ndarray, error: np.ndarray) -> None:
+    """Sum and error of all pixels of every image, in float32, NaN counting as 0."""
+    n = sci.shape[1]
+    values = np.empty(n, np.float32)
+    for i in range(sci.shape[0]):
+        for k in range(n):
+            value = sci[i, k]
+            values[k] = value if value == value else np.float32(0.0)
+        total[i] = pairwise_sum_f4(values, 0, n)
+        for k in range(n):
+            square = err[i, k] * err[i, k]
+            values[k] = square if square == square else np.float32(0.0)
+        error[i] = np.sqrt(pairwise_sum_f4(values, 0, n))

@@ -1,0 +1,93 @@
+"""Compiled loops over integrations: background outside the source, centre of mass.
+
+This module imports numba when it is imported: load it inside functions only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tso3dask.ops._photometry_jit import jit, median_of, pairwise_sum_f8
+
+__all__ = ["background_block", "box_edges", "centroid_block", "centroid_one"]
+
+_EMPTY_SUM = 1.0e-30
+"""A box whose pixels sum to less than this has no centre of mass."""
+
+
+@jit
+def box_edges(position: float, width: int, size: int) -> tuple[int, int]:
+    """First pixel and one past the last of a box on an axis, cut to the array."""
+    first = math.ceil(position - width / 2.0)
+    return max(0, first), min(size, first + width)
+
+
+@jit
+def background_one(image: np.ndarray, outside: np.ndarray, scratch: np.ndarray) -> np.float32:
+    """Median of the pixels of one image (flat) that are outside the source and not NaN."""
+    n = 0
+    for k in range(image.size):
+        value = image[k]
+        scratch[n] = value
+        n += outside[k] & (value == value)
+    return median_of(scratch, n)
+
+
+@jit
+def background_block(sci: np.ndarray, outside: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` with the background of every integration of ``sci`` (integration, pixel)."""
+    scratch = np.empty(sci.shape[1] + 1, np.float32)
+    for i in range(sci.shape[0]):
+        out[i] = background_one(sci[i], outside, scratch)
+
+
+@jit
+def centroid_one(
+    image: np.ndarray,
+    dq: np.ndarray,
+    background: np.float32,
+    box: tuple[int, int, int, int],
+    work: np.ndarray,
+) -> tuple[float, float]:
+    """Centre of mass of one image in ``box`` (y0, y1, x0, x1); NaN when there is none."""
+    y0, y1, x0, x1 = box
+    n = 0
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            value = np.float64(image[y, x] - background)
+            if (dq[y, x] & np.uint32(1)) != 0 or not math.isfinite(value):
+                value = 0.0
+            work[0, n] = value
+            work[1, n] = value * (x - x0)
+            work[2, n] = value * (y - y0)
+            n += 1
+    total = pairwise_sum_f8(work[0], 0, n)
+    if n == 0 or abs(total) < _EMPTY_SUM:
+        return np.nan, np.nan
+    cx = pairwise_sum_f8(work[1], 0, n) / total + x0
+    cy = pairwise_sum_f8(work[2], 0, n) / total + y0
+    ny, nx = image.shape
+    if cx < 0 or cx >= nx or cy < 0 or cy >= ny:
+        return np.nan, np.nan
+    return cx, cy
+
+
+@jit
+def centroid_block(
+    sci: np.ndarray,
+    dq: np.ndarray,
+    outside: np.ndarray,
+    box: tuple[int, int, int, int],
+    background: np.ndarray,
+    cx: np.ndarray,
+    cy: np.ndarray,
+) -> None:
+    """Background and centre of mass of every integration of ``sci`` (integration, y, x)."""
+    nints, ny, nx = sci.shape
+    scratch = np.empty(ny * nx + 1, np.float32)
+    work = np.empty((3, (box[1] - box[0]) * (box[3] - box[2])))
+    for i in range(nints):
+        background[i] = background_one(sci[i].reshape(ny * nx), outside, scratch)
+        cx[i], cy[i] = centroid_one(sci[i], dq[i], background[i], box, work)

@@ -1,0 +1,169 @@
+"""Sums over a circular aperture and an annulus, with exact pixel overlaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tso3dask.errors import InputError
+
+__all__ = ["ApertureWeights", "aperture_sums", "aperture_weights", "whole_array_sums"]
+
+
+@dataclass(frozen=True)
+class ApertureWeights:
+    """Overlap of one aperture with the pixels of an image.
+
+    Attributes
+    ----------
+    index : (pixel,) int64
+        Flat indices of the pixels that the aperture touches, ascending.
+    weight : (pixel,) float64
+        Fraction of each pixel inside the aperture.
+    centered : (pixel,) bool
+        Whether the centre of the pixel is inside the aperture.
+    """
+
+    index: np.ndarray
+    weight: np.ndarray
+    centered: np.ndarray
+
+
+def _check_radii(radius: float, radius_inner: float, radius_outer: float) -> None:
+    """Refuse radii that make no aperture or no annulus."""
+    if not radius > 0:
+        raise InputError(f"aperture photometry: radius must be positive, got {radius}")
+    if not 0 < radius_inner < radius_outer:
+        raise InputError(
+            "aperture photometry: radius_inner must be positive and smaller than radius_outer, "
+            f"got {radius_inner} and {radius_outer}"
+        )
+
+
+def aperture_weights(
+    shape: tuple[int, int], x: float, y: float, outer: float, inner: float = 0.0
+) -> ApertureWeights:
+    """Compute the exact overlap of a circle or an annulus with every pixel.
+
+    Parameters
+    ----------
+    shape : (y, x)
+        Size of one image.
+    x, y : float
+        Centre, finite, 0-based pixels; may lie outside the array.
+    outer : float
+        Radius of the circle, or outer radius of the annulus, pixels.
+    inner : float, optional
+        Inner radius of the annulus, pixels; 0 for a circle.
+    """
+    from photutils.aperture import CircularAnnulus, CircularAperture
+
+    if inner > 0:
+        aperture = CircularAnnulus((x, y), r_in=inner, r_out=outer)
+    else:
+        aperture = CircularAperture((x, y), r=outer)
+    exact = aperture.to_mask(method="exact").to_image(shape)
+    if exact is None:
+        return ApertureWeights(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
+    center = aperture.to_mask(method="center").to_image(shape)
+    index = np.flatnonzero((exact != 0) | (center != 0))
+    return ApertureWeights(index, exact.ravel()[index], center.ravel()[index] != 0)
+
+
+def _summed(sci: np.ndarray, err: np.ndarray, weights: ApertureWeights, out: np.ndarray) -> None:
+    """Fill ``out`` (integration, 3) with sum, error and area."""
+    from tso3dask.ops._aperture_jit import sum_block
+
+    sum_block(sci, err, weights.index, weights.weight, weights.centered, out)
+
+
+def aperture_sums(
+    sci: np.ndarray,
+    err: np.ndarray,
+    x: float | np.ndarray,
+    y: float | np.ndarray,
+    radius: float,
+    radius_inner: float,
+    radius_outer: float,
+) -> dict[str, np.ndarray]:
+    """Sum source aperture and background annulus in every integration.
+
+    Parameters
+    ----------
+    sci, err : (integration, y, x) float32
+        Science pixels and one-sigma errors, same unit; NaN or infinite ``sci`` =
+        no value: such pixels are left out and the areas shrink.
+    x, y : float or (integration,) float64
+        Centre, 0-based pixels: fixed, or one for each integration. A centre that
+        is NaN gives a row of NaN.
+    radius : float
+        Radius of the aperture, pixels.
+    radius_inner, radius_outer : float
+        Radii of the annulus, pixels.
+
+    Returns
+    -------
+    dict of (integration,) float64
+        ``aperture_sum``, ``aperture_sum_err``, ``aperture_area``, ``annulus_sum``,
+        ``annulus_sum_err``, ``annulus_area``; areas in pixels, the others in the
+        unit of ``sci``. Sums are NaN when no pixel with a value is touched, areas
+        when no such pixel has its centre inside.
+
+    Raises
+    ------
+    InputError
+        When the radii make no aperture or no annulus.
+    """
+    _check_radii(radius, radius_inner, radius_outer)
+    nints, ny, nx = sci.shape
+    sci = np.ascontiguousarray(sci, np.float32).reshape(nints, ny * nx)
+    err = np.ascontiguousarray(err, np.float32).reshape(nints, ny * nx)
+    aperture = np.full((nints, 3), np.nan)
+    annulus = np.full((nints, 3), np.nan)
+    if np.ndim(x) == 0 and np.ndim(y) == 0:
+        if np.isfinite(x) and np.isfinite(y):
+            circle = aperture_weights((ny, nx), float(x), float(y), radius)
+            ring = aperture_weights((ny, nx), float(x), float(y), radius_outer, radius_inner)
+            _summed(sci, err, circle, aperture)
+            _summed(sci, err, ring, annulus)
+    else:
+        xs = np.broadcast_to(np.asarray(x, np.float64), (nints,))
+        ys = np.broadcast_to(np.asarray(y, np.float64), (nints,))
+        for i in np.flatnonzero(np.isfinite(xs) & np.isfinite(ys)):
+            one = slice(i, i + 1)
+            circle = aperture_weights((ny, nx), xs[i], ys[i], radius)
+            ring = aperture_weights((ny, nx), xs[i], ys[i], radius_outer, radius_inner)
+            _summed(sci[one], err[one], circle, aperture[one])
+            _summed(sci[one], err[one], ring, annulus[one])
+    names = ("sum", "sum_err", "area")
+    return {f"aperture_{n}": aperture[:, k] for k, n in enumerate(names)} | {
+        f"annulus_{n}": annulus[:, k] for k, n in enumerate(names)
+    }
+
+
+def whole_array_sums(sci: np.ndarray, err: np.ndarray) -> dict[str, np.ndarray]:
+    """Sum all pixels of every integration, without a background.
+
+    Used where the source fills the array (weak lens and smallest subarray).
+
+    Parameters
+    ----------
+    sci, err : (integration, y, x) float32
+        Science pixels and one-sigma errors, same unit; NaN counts as 0.
+
+    Returns
+    -------
+    dict of (integration,) float32
+        ``aperture_sum`` and ``aperture_sum_err``, in the unit of ``sci``. An
+        integration without any value gives 0, not NaN.
+    """
+    from tso3dask.ops._aperture_jit import whole_block
+
+    nints, ny, nx = sci.shape
+    sci = np.ascontiguousarray(sci, np.float32).reshape(nints, ny * nx)
+    err = np.ascontiguousarray(err, np.float32).reshape(nints, ny * nx)
+    total = np.empty(nints, np.float32)
+    error = np.empty(nints, np.float32)
+    whole_block(sci, err, total, error)
+    return {"aperture_sum": total, "aperture_sum_err": error}
