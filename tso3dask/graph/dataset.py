@@ -51,7 +51,7 @@ def coordinates(segment: Segment) -> dict[str, xr.Variable]:
     }
     for name, (key, meaning) in _TIMES.items():
         attrs = {"long_name": meaning, "units": "d"}
-        coords[name] = xr.Variable("integration", getattr(times, key), attrs)
+        coords[name] = xr.Variable("integration", times.times[key], attrs)
     return coords
 
 

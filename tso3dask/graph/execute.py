@@ -1,0 +1,221 @@
+"""The one place where graphs are computed: schedulers, progress, failures, and resuming."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+
+from tso3dask.errors import InputError, RunError, Tso3Error
+
+__all__ = ["ChunkResult", "Journal", "Progress", "compute", "task_errors"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with integrations done, integrations in all, and the phase."""
+
+_LOCAL = ("threads", "processes", "synchronous")
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """Rows that a task gives back. Never pixels.
+
+    Attributes
+    ----------
+    member : int
+        Member of the association.
+    a, b : int
+        Integrations of the segment.
+    rows : dict of str to ndarray
+        One value or a short vector per integration, or per bin of integrations.
+    """
+
+    member: int
+    a: int
+    b: int
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Results of finished tasks on disk, so that an interrupted run can go on.
+
+    Attributes
+    ----------
+    folder : str
+        Hidden folder beside the products.
+    """
+
+    folder: str
+
+    def _path(self, name: str) -> Path:
+        return Path(self.folder) / f"{name}.npz"
+
+    def load(self, name: str) -> ChunkResult | None:
+        """Result of a finished task, or None."""
+        path = self._path(name)
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                rows = {k: stored[k] for k in stored.files}
+        except (OSError, ValueError, EOFError):
+            return None
+        member, a, b = (int(v) for v in rows.pop("_range"))
+        return ChunkResult(member, a, b, rows)
+
+    def save(self, name: str, result: ChunkResult) -> ChunkResult:
+        """Keep a result and return it."""
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as handle:
+            place = np.array([result.member, result.a, result.b])
+            np.savez(handle, _range=place, **result.rows)  # type: ignore[arg-type]
+        part.replace(path)
+        return result
+
+    def remove(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def task_errors(path: str, a: int, b: int) -> Any:
+    """Name the file and the integrations in the error of a task."""
+    try:
+        yield
+    except Tso3Error:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"{path}: integrations {a + 1}-{b} of the segment failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Any:
+    """Connect to a scheduler address for a run, or yield None."""
+    if scheduler is None or scheduler in _LOCAL:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            f"scheduler {scheduler!r} needs dask.distributed; install tso3dask[cluster], or use "
+            "threads, processes or synchronous"
+        ) from None
+    try:
+        client = Client(scheduler, timeout="20s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(
+            f"scheduler {scheduler!r} cannot be reached ({error}); expected threads, processes, "
+            "synchronous or the address of a running dask scheduler"
+        ) from None
+    with client:
+        yield client
+
+
+def _active_client() -> Any:
+    """Return the distributed client that is current, if any, without importing distributed."""
+    import sys
+
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+def compute(
+    graph: Mapping[Any, Any],
+    keys: Iterable[Any],
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    done: Callable[[ChunkResult], None] | None = None,
+) -> list[Any]:
+    """Compute keys of a graph with the scheduler asked for, or the active one.
+
+    Parameters
+    ----------
+    graph : mapping
+        Tasks by key.
+    keys : iterable
+        Keys wanted.
+    scheduler : str, optional
+        ``threads``, ``processes``, ``synchronous`` or the address of a distributed scheduler; by
+        default the current distributed Client, then dask's configuration, then threads.
+    workers : int, optional
+        Tasks at a time, for local schedulers.
+    done : callable, optional
+        Called in this process with each `ChunkResult` as it arrives.
+
+    Returns
+    -------
+    list
+        Results in the order of ``keys``.
+
+    Raises
+    ------
+    RunError
+        If a worker was lost for good; errors of tasks as they are.
+    """
+    wanted = list(keys)
+    if not wanted:
+        return []
+    with _client(scheduler, workers) as client:
+        client = client or (None if scheduler in _LOCAL else _active_client())
+        if client is not None:
+            return _on_cluster(client, graph, wanted, done)
+    get = dask.base.get_scheduler(scheduler=scheduler) or dask.threaded.get
+    options = {} if get is dask.local.get_sync else {"num_workers": workers}
+    try:
+        with _Listener(done):
+            return list(get(dict(graph), wanted, **options))
+    except (BrokenPipeError, EOFError, OSError) as error:
+        if isinstance(error, Tso3Error):
+            raise
+        raise RunError(f"a worker process was lost ({error}); run again with --resume") from error
+
+
+class _Listener(dask.callbacks.Callback):
+    """Hand results of finished tasks on as they arrive."""
+
+    def __init__(self, done: Callable[[ChunkResult], None] | None) -> None:
+        self._done = done
+        super().__init__(posttask=self._post)
+
+    def _post(self, key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+        if self._done is not None and isinstance(result, ChunkResult):
+            self._done(result)
+
+
+def _on_cluster(
+    client: Any, graph: Mapping[Any, Any], wanted: list[Any], done: Callable | None
+) -> list[Any]:
+    from distributed import KilledWorker, as_completed
+
+    futures = client.get(dict(graph), wanted, sync=False)
+    try:
+        if done is not None:
+            for _, result in as_completed(list(futures), with_results=True):
+                if isinstance(result, ChunkResult):
+                    done(result)
+        return list(client.gather(futures))
+    except KilledWorker as error:
+        raise RunError(f"the cluster lost a worker repeatedly ({error}); resume the run") from error
+    finally:
+        for future in futures:
+            future.release()

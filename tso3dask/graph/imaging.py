@@ -1,0 +1,323 @@
+"""Imaging: passes over the pixels of a segment that end in aperture photometry.
+
+Each pass streams the segment again from its file: the first flags, writes crfints and finds the
+source, the second centroids around the median of the first and fits the PSF, the third sums
+apertures at the median of the second. What a pass hands on is one position per integration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tso3dask.config import PipelineParameters
+from tso3dask.errors import InputError
+from tso3dask.graph.execute import ChunkResult, task_errors
+from tso3dask.graph.program import Program
+from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.segment import Segment
+
+__all__ = [
+    "ImagingJob",
+    "ImagingSetup",
+    "centre_pass",
+    "flag_pass",
+    "imaging_setup",
+    "join_centres",
+    "measure_pass",
+    "photometry_table",
+]
+
+_CENTROIDS = ("centroid_x", "centroid_y", "psf_width_x", "psf_width_y", "psf_flux")
+
+
+@dataclass(frozen=True, eq=False)
+class ImagingSetup:
+    """What photometry needs to know of a segment beyond its pixels.
+
+    Attributes
+    ----------
+    planned : tuple of float
+        Planned position (x, y) of the source, 0-based pixels.
+    factor : float or ndarray or None
+        What pixels are multiplied by, in float32; (y, x) for gain images.
+    unit : str
+        Unit after multiplication.
+    whole_array : bool
+        Sum the whole array instead of an aperture.
+    centroid, moving : bool
+        Find the source; let apertures follow it.
+    search_box, fit_box : int
+        Odd box widths of the two passes, pixels.
+    radii : tuple of float
+        Aperture, inner and outer annulus radius, pixels.
+    """
+
+    planned: tuple[float, float]
+    factor: Any
+    unit: str
+    whole_array: bool
+    centroid: bool
+    moving: bool
+    search_box: int
+    fit_box: int
+    radii: tuple[float, float, float]
+
+    def scaled(self, array: np.ndarray) -> np.ndarray:
+        """Pixels in the unit of the photometry, float32."""
+        return array if self.factor is None else array * self.factor
+
+
+def imaging_setup(
+    segment: Segment, parameters: PipelineParameters, gain: np.ndarray | None
+) -> tuple[ImagingSetup, list[str]]:
+    """Settle the photometry of a segment from its headers.
+
+    Parameters
+    ----------
+    segment : Segment
+        The member.
+    parameters : PipelineParameters
+        Steps' parameters.
+    gain : (y, x) float32 or None
+        Gain of the subarray, for data in DN/s.
+
+    Returns
+    -------
+    setup : ImagingSetup
+    notes : list of str
+        What a user should know.
+
+    Raises
+    ------
+    InputError
+        If a keyword that photometry needs is missing.
+    """
+    from tso3dask.ops.centroid import odd_box_width
+    from tso3dask.ops.photometry import to_flux_units, uses_whole_array
+
+    step = parameters.tso_photometry
+    for keyword in ("XREF_SCI", "YREF_SCI", "BUNIT"):
+        if segment.get(keyword) is None:
+            raise InputError(
+                f"{segment.path}: {keyword} is missing; tso_photometry needs the planned position "
+                "and the unit of the pixels"
+            )
+    units = to_flux_units(
+        str(segment.get("BUNIT")), segment.get("PIXAR_SR"), segment.get("EFFINTTM"), gain
+    )
+    notes = []
+    if not units.expected:
+        notes.append(
+            f"BUNIT is {segment.get('BUNIT')}, expected MJy/sr or DN/s: photometry stays in it"
+        )
+    boxes = {}
+    for name in ("search_box_width", "fit_box_width"):
+        boxes[name], reduced = odd_box_width(getattr(step, name))
+        if reduced and step.centroid_source:
+            notes.append(f"tso_photometry.{name} must be odd: {boxes[name]} is used")
+    planned = (float(segment.get("XREF_SCI")) - 1, float(segment.get("YREF_SCI")) - 1)
+    setup = ImagingSetup(
+        planned=planned,
+        factor=units.factor,
+        unit=units.unit,
+        whole_array=uses_whole_array(segment.get("PUPIL"), segment.get("SUBARRAY")),
+        centroid=bool(step.centroid_source),
+        moving=bool(step.moving_centroid),
+        search_box=boxes["search_box_width"],
+        fit_box=boxes["fit_box_width"],
+        radii=(step.radius, step.radius_inner, step.radius_outer),
+    )
+    return setup, notes
+
+
+@dataclass(frozen=True, eq=False)
+class ImagingJob:
+    """One member of an imaging observation, as tasks see it.
+
+    Attributes
+    ----------
+    member : int
+        Place in the association.
+    program : Program
+        Flagging of its pixels.
+    setup : ImagingSetup
+        Positions, units, radii.
+    sub_block : int
+        Integrations held at a time.
+    sink : CrfintsSink or None
+        Where flagged pixels go.
+    """
+
+    member: int
+    program: Program
+    setup: ImagingSetup | None
+    sub_block: int
+    sink: CrfintsSink | None = None
+
+    def blocks(
+        self, a: int, b: int, constants: Sequence[Any]
+    ) -> Iterator[tuple[int, int, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]:
+        """Stream flagged sub-blocks: range, arrays, counts."""
+        stream = self.program.stream(a, b, self.sub_block, constants=dict(constants))
+        for first, last, block in stream:
+            yield first, last, block.arrays, block.counts
+
+
+def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
+    """Task: flag, write crfints, and find the source around its planned position."""
+    from tso3dask.ops.centroid import centroids
+
+    rows = {"n_outliers": np.zeros(b - a, np.int64)}
+    search = job.setup is not None and job.setup.centroid
+    if search:
+        rows |= {name: np.full(b - a, np.nan) for name in ("x", "y")}
+    with task_errors(job.program.source.path, a, b):
+        for first, last, arrays, counts in job.blocks(a, b, constants):
+            here = slice(first - a, last - a)
+            if job.sink is not None:
+                job.sink.put(first, last, arrays)
+            if "n_outliers" in counts:
+                rows["n_outliers"][here] = counts["n_outliers"]
+            if search:
+                assert job.setup is not None
+                rows["x"][here], rows["y"][here] = centroids(
+                    job.setup.scaled(arrays["sci"]),
+                    arrays["dq"],
+                    *job.setup.planned,
+                    job.setup.search_box,
+                    job.setup.radii[1],
+                )
+    return ChunkResult(job.member, a, b, rows)
+
+
+def join_centres(results: list[ChunkResult], x: str, y: str) -> tuple[float, float]:
+    """Task: median position over the integrations of a segment; NaN if there is none."""
+    from tso3dask.ops.centroid import nanmedian_center
+
+    ordered = sorted(results, key=lambda r: r.a)
+    return nanmedian_center(
+        np.concatenate([r.rows[x] for r in ordered]), np.concatenate([r.rows[y] for r in ordered])
+    )
+
+
+def centre_pass(
+    job: ImagingJob, a: int, b: int, constants: Sequence[Any], start: tuple[float, float]
+) -> ChunkResult:
+    """Task: centroids around the median of the first pass, and PSF fits there."""
+    from tso3dask.ops.psffit import centroids_and_psf
+
+    wanted = _CENTROIDS[:2] if np.isnan(start[0]) else _CENTROIDS
+    rows = {name: np.full(b - a, np.nan) for name in wanted}
+    assert job.setup is not None
+    if not np.isnan(start[0]):
+        with task_errors(job.program.source.path, a, b):
+            for first, last, arrays, _ in job.blocks(a, b, constants):
+                found = centroids_and_psf(
+                    job.setup.scaled(arrays["sci"]),
+                    arrays["dq"],
+                    *start,
+                    job.setup.fit_box,
+                    job.setup.radii[1],
+                )
+                for name, values in found.items():
+                    rows[name][first - a : last - a] = values
+    return ChunkResult(job.member, a, b, rows)
+
+
+def measure_pass(
+    job: ImagingJob,
+    a: int,
+    b: int,
+    constants: Sequence[Any],
+    centre: tuple[float, float] | None,
+    found: ChunkResult | None,
+) -> ChunkResult:
+    """Task: aperture and annulus sums.
+
+    Parameters
+    ----------
+    job : ImagingJob
+        The member.
+    a, b : int
+        Integrations.
+    constants : sequence
+        Prologue values by name.
+    centre : tuple of float or None
+        Median position of the second pass; NaN where no integration has one, None if the source
+        was not looked for.
+    found : ChunkResult or None
+        Centroids of these integrations, for apertures that follow the source.
+    """
+    from tso3dask.ops.aperture import aperture_sums, whole_array_sums
+
+    setup = job.setup
+    assert setup is not None
+    x: Any
+    y: Any
+    x, y = setup.planned if centre is None or np.isnan(centre[0]) else centre
+    if found is not None and centre is not None and not np.isnan(centre[0]):
+        x, y = found.rows["centroid_x"], found.rows["centroid_y"]
+    rows: dict[str, np.ndarray] = {}
+    with task_errors(job.program.source.path, a, b):
+        for first, last, arrays, _ in job.blocks(a, b, constants):
+            here = slice(first - a, last - a)
+            sci, err = setup.scaled(arrays["sci"]), setup.scaled(arrays["err"])
+            if setup.whole_array:
+                sums = whole_array_sums(sci, err)
+            else:
+                where = (x, y) if np.ndim(x) == 0 else (x[here], y[here])
+                sums = aperture_sums(sci, err, *where, *setup.radii)
+            for name, values in sums.items():
+                rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
+    rows["aperture_x"] = np.broadcast_to(np.asarray(x, float), (b - a,)).copy()
+    rows["aperture_y"] = np.broadcast_to(np.asarray(y, float), (b - a,)).copy()
+    return ChunkResult(job.member, a, b, rows)
+
+
+def photometry_table(
+    segment: Segment,
+    setup: ImagingSetup,
+    times: Any,
+    measured: Mapping[str, np.ndarray],
+    centroids: Mapping[str, np.ndarray] | None,
+) -> dict[str, Any]:
+    """Columns of the photometry table for all integrations of a segment.
+
+    Parameters
+    ----------
+    segment : Segment
+        For its WCS.
+    setup : ImagingSetup
+        Units.
+    times : IntegrationTimes
+        Matched INT_TIMES rows.
+    measured : mapping
+        Rows of `measure_pass`, all integrations.
+    centroids : mapping or None
+        Rows of `centre_pass`; None if the source was not looked for.
+
+    Returns
+    -------
+    dict of Column
+    """
+    from tso3dask.ops.photometry import photometry_columns
+
+    x, y = measured["aperture_x"], measured["aperture_y"]
+    wcs = segment.wcs()
+    ra, dec = (np.full(x.shape, np.nan),) * 2 if wcs is None else wcs(x, y)[:2]
+    sums = {k: v for k, v in measured.items() if k not in ("aperture_x", "aperture_y")}
+    return photometry_columns(
+        sums,
+        unit=setup.unit,
+        mjd=times.mjd_avg,
+        bjd_tdb=times.tdb_mid,
+        x=x,
+        y=y,
+        ra=ra,
+        dec=dec,
+        centroids=centroids,
+    )

@@ -1,0 +1,477 @@
+"""Spectroscopy: aperture, wavelengths and corrections settled from headers, then one fused task.
+
+A task streams its integrations, flags them, writes their rows of crfints, extracts their spectra
+from the same pixels, writes those to x1dints, and returns one flux per integration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tso3dask.config import PipelineParameters
+from tso3dask.errors import InputError
+from tso3dask.graph.execute import ChunkResult, task_errors
+from tso3dask.graph.program import Program
+from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.segment import Segment
+from tso3dask.io.wcs import wcs_key
+
+__all__ = [
+    "SpectraCache",
+    "SpectrumJob",
+    "SpectrumSetup",
+    "extract_pass",
+    "first_correction",
+    "pixel_scale",
+    "spectral_block",
+    "spectrum_setup",
+]
+
+SPECTRAL_BINS = 256
+"""Columns of the dynamic spectrum that a run keeps for its figure."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrumSetup:
+    """What extraction needs to know of a segment beyond its pixels.
+
+    Attributes
+    ----------
+    plan : BoxPlan
+        Weights of source and background, cut to the pixels that matter.
+    wavelength : ndarray
+        Wavelength (dispersion,) of the table's columns, micrometres: only finite ones.
+    along : ndarray
+        Wavelength (dispersion,) of the whole array along dispersion, NaN where not valid.
+    limits : tuple
+        Lower and upper limit across and first and last element along dispersion, 0-based,
+        inclusive.
+    dispaxis, spectral_order : int
+        Dispersion direction (1 = x, 2 = y) and order.
+    slit_name, source_type, instrument : str or None
+        As the header has them.
+    ra, dec : float or None
+        Sky position of the aperture's centre, degrees.
+    photom_complete : bool
+        Whether pixels are flux calibrated.
+    pixel_area : float or None
+        PIXAR_SR.
+    correction : SizeCorrection, PhaseCorrection or None
+        Aperture correction.
+    units : dict of str
+        Unit by column.
+    """
+
+    plan: Any
+    wavelength: np.ndarray
+    along: np.ndarray
+    limits: tuple[float, float, int | None, int | None]
+    dispaxis: int
+    spectral_order: int
+    slit_name: str | None
+    source_type: str | None
+    instrument: str
+    ra: float | None
+    dec: float | None
+    photom_complete: bool
+    pixel_area: float | None
+    correction: Any
+    units: dict[str, str] = field(default_factory=dict)
+
+    def columns(
+        self, arrays: Mapping[str, np.ndarray], factor: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Vector columns of the EXTRACT1D rows of a block of flagged pixels.
+
+        Parameters
+        ----------
+        arrays : mapping
+            Cubes (integration, y, x).
+        factor : (dispersion,) ndarray, optional
+            Aperture correction settled by the first integration.
+
+        Returns
+        -------
+        dict of ndarray
+            (integration, dispersion) each.
+        """
+        from tso3dask.ops.apcorr import apply_correction
+        from tso3dask.ops.box import extract_box
+        from tso3dask.ops.spectrum import spectral_columns
+
+        sums = extract_box(
+            arrays["sci"],
+            arrays.get("var_rnoise"),
+            arrays.get("var_poisson"),
+            arrays.get("var_flat"),
+            self.plan,
+        )
+        spectra = spectral_columns(
+            sums,
+            self.along,
+            photom_complete=self.photom_complete,
+            source_type=self.source_type,
+            instrument=self.instrument,
+            pixel_area_sr=self.pixel_area,
+        )
+        columns = spectra.columns
+        if self.correction is not None:
+            if factor is None:
+                factor = self.correction.evaluate(columns["NPIXELS"], self.wavelength)
+            apply_correction(columns, factor)
+        return columns
+
+
+SpectraCache = dict[Any, tuple[SpectrumSetup | None, list[str]]]
+"""Setups by content, so that segments of one exposure evaluate their WCS once."""
+
+
+def _cache_key(segment: Segment, wavelengths: np.ndarray | None) -> Any:
+    content = segment.asdf_bytes()
+    keywords = (
+        "EXP_TYPE", "DISPAXIS", "SPORDER", "SLTNAME", "SRCTYPE", "S_PHOTOM", "PIXAR_SR",
+        "INSTRUME", "SUBARRAY", "FILTER", "GRATING", "SRCXPOS", "SRCYPOS", "BUNIT", "DETECTOR",
+    )  # fmt: skip
+    image = None
+    if wavelengths is not None:
+        image = hashlib.sha1(wavelengths.tobytes(), usedforsecurity=False).hexdigest()
+    values = tuple(str(segment.get(k)) for k in keywords)
+    return (None if content is None else wcs_key(content), image, segment.ny, segment.nx, values)
+
+
+def spectrum_setup(
+    segment: Segment,
+    parameters: PipelineParameters,
+    reference: Mapping[str, Any] | None,
+    apcorr: Any,
+    cache: SpectraCache,
+) -> tuple[SpectrumSetup | None, list[str]]:
+    """Settle the extraction of a segment from headers, WCS and references.
+
+    Parameters
+    ----------
+    segment : Segment
+        The member.
+    parameters : PipelineParameters
+        Steps' parameters.
+    reference : mapping or None
+        Content of the extract1d reference; None for N/A.
+    apcorr : ApcorrReference or None
+        Content of the apcorr reference; None for N/A.
+    cache : dict
+        Setups already made, by content.
+
+    Returns
+    -------
+    setup : SpectrumSetup or None
+        None if the member has no spectrum; the notes say why.
+    notes : list of str
+
+    Raises
+    ------
+    InputError
+        If the member has neither WCS nor wavelengths, or a reference does not fit.
+    """
+    stored = segment.wavelength_image()
+    key = _cache_key(segment, stored)
+    if key not in cache:
+        try:
+            cache[key] = _make_setup(segment, parameters, reference, apcorr, stored)
+        except InputError as error:
+            raise InputError(f"{segment.path}: {error}") from error
+    return cache[key]
+
+
+def _make_setup(
+    segment: Segment,
+    parameters: PipelineParameters,
+    reference: Mapping[str, Any] | None,
+    apcorr: Any,
+    stored: np.ndarray | None,
+) -> tuple[SpectrumSetup | None, list[str]]:
+    from tso3dask.ops.aperture1d import define_aperture, has_wavelengths
+    from tso3dask.ops.box import box_plan
+    from tso3dask.ops.extract_params import resolve_parameters
+    from tso3dask.ops.source_position import locate_source
+    from tso3dask.ops.spectrum import column_units
+
+    step = parameters.extract_1d
+    shape = (segment.ny, segment.nx)
+    source_type = _word(segment, "SRCTYPE")
+    order = segment.get("SPORDER")
+    order = 1 if order is None else int(order)
+    if order == 0 and not _is_prism(segment):
+        return None, ["spectral order 0 is a direct image: no spectrum"]
+    dispaxis = segment.get("DISPAXIS")
+    slit = segment.get("SLTNAME") if segment.exp_type == "NRS_BRIGHTOBJ" else segment.exp_type
+    resolution = resolve_parameters(
+        reference,
+        shape=shape,
+        dispaxis=None if dispaxis is None else int(dispaxis),
+        slit_name=slit,
+        spectral_order=order,
+        exp_type=segment.exp_type,
+        source_type=source_type,
+        extraction_type=step.extraction_type,
+        subtract_background=step.subtract_background,
+        bkg_fit=step.bkg_fit,
+        bkg_order=step.bkg_order,
+        smoothing_length=step.smoothing_length,
+        use_source_posn=step.use_source_posn,
+        position_offset=step.position_offset,
+    )
+    notes = list(resolution.notes)
+    params = resolution.params
+    if params is None:
+        return None, notes
+    wcs = segment.wcs()
+    if stored is not None and has_wavelengths(stored):
+        wavelengths: np.ndarray = stored
+    elif wcs is not None:
+        y, x = np.indices(shape, dtype=float)
+        wavelengths = np.asarray(wcs(x, y)[2])
+    else:
+        raise InputError(
+            "has neither a WCS nor a WAVELENGTH image; extract_1d needs one of them (run "
+            "calwebb_spec2's assign_wcs)"
+        )
+    location = None
+    if params.use_source_posn and wcs is not None:
+        position = (segment.get("SRCXPOS"), segment.get("SRCYPOS"))
+        if segment.exp_type == "MIR_LRS-FIXEDSLIT":
+            position = (segment.get("DITH_RA"), segment.get("DITH_DEC"))
+        location, found = locate_source(
+            wcs,
+            shape=shape,
+            dispaxis=params.dispaxis,
+            exp_type=segment.exp_type,
+            position=position,
+        )
+        notes += found
+    aperture = define_aperture(params, shape, wavelengths, location)
+    notes += aperture.notes
+    if aperture.is_empty:
+        return None, [*notes, "no element of the aperture has a wavelength: no spectrum"]
+    ra = dec = None
+    if wcs is not None:
+        sky = wcs(aperture.center_x, aperture.center_y)
+        if not np.any(np.isnan(np.asarray(sky, float))):
+            ra, dec = float(sky[0]), float(sky[1])
+    valid = aperture.wavelength[aperture.valid]
+    correction, found = _correction(
+        segment, parameters, apcorr, source_type, slit, wcs, (ra, dec), valid
+    )
+    notes += found
+    complete = segment.text("S_PHOTOM") == "COMPLETE"
+    if complete and segment.get("PIXAR_SR") is None:
+        notes.append("PIXAR_SR is missing: fluxes are not correct")
+    elif not complete:
+        notes.append("the photom step has not been run: fluxes are sums in DN/s")
+    setup = SpectrumSetup(
+        plan=box_plan(aperture),
+        wavelength=valid,
+        along=aperture.wavelength,
+        limits=(aperture.lower, aperture.upper, aperture.left, aperture.right),
+        dispaxis=params.dispaxis,
+        spectral_order=order,
+        slit_name=slit,
+        source_type=source_type,
+        instrument=segment.instrument,
+        ra=ra,
+        dec=dec,
+        photom_complete=complete,
+        pixel_area=segment.get("PIXAR_SR"),
+        correction=correction,
+        units=column_units(complete),
+    )
+    return setup, notes
+
+
+def _correction(segment, parameters, apcorr, source_type, slit, wcs, position, wavelength):
+    from tso3dask.ops.apcorr import reference_wavelength, select_correction
+
+    if apcorr is None or not parameters.extract_1d.apply_apcorr:
+        return None, ()
+    scale = None
+    if str(apcorr.size_unit).startswith("arcsec") and wcs is not None and position[0] is not None:
+        where = (*position, reference_wavelength(wavelength, segment.instrument))
+        scale = pixel_scale(wcs, where, int(segment.get("DISPAXIS")))
+    header = {k: segment.get(k) for k in ("INSTRUME", "EXP_TYPE", "SUBARRAY", "FILTER", "GRATING")}
+    header["SLTNAME"] = slit
+    return select_correction(
+        apcorr.table,
+        header=header,
+        size_unit=apcorr.size_unit,
+        source_type=source_type,
+        pixel_scale_arcsec=scale,
+    )
+
+
+def pixel_scale(wcs: Any, world: tuple[float, float, float], dispaxis: int) -> float:
+    """Sky distance of one pixel across the dispersion, arcseconds.
+
+    Parameters
+    ----------
+    wcs : gwcs.wcs.WCS
+        Spectral WCS: pixels to right ascension, declination (degrees) and wavelength.
+    world : tuple of float
+        Where to measure it.
+    dispaxis : int
+        1 where wavelength runs along x, 2 along y.
+    """
+    from astropy.coordinates import SkyCoord
+
+    x, y = (float(v) for v in wcs.invert(*world, with_bounding_box=False))
+    step = (0.0, 1.0) if dispaxis == 1 else (1.0, 0.0)
+    ra, dec = wcs(np.array([x, x + step[0]]), np.array([y, y + step[1]]), with_bounding_box=False)[
+        :2
+    ]
+    sky = SkyCoord(ra=ra, dec=dec, unit="deg")
+    return float(sky[0].separation(sky[1]).arcsec)
+
+
+def _word(segment: Segment, keyword: str) -> str | None:
+    value = segment.get(keyword)
+    return None if value is None else str(value).strip()
+
+
+def _is_prism(segment: Segment) -> bool:
+    if segment.instrument == "MIRI":
+        return "P750L" in segment.text("FILTER")
+    return segment.instrument == "NIRSPEC" and "PRISM" in segment.text("GRATING")
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrumJob:
+    """One member of a spectroscopic observation, as tasks see it.
+
+    Attributes
+    ----------
+    member : int
+        Place in the association.
+    program : Program
+        Flagging of its pixels.
+    setup : SpectrumSetup or None
+        None where there is nothing to extract.
+    sub_block : int
+        Integrations held at a time.
+    white_range : tuple of float
+        Wavelengths summed for the white light, micrometres.
+    spectrum : int
+        Number of the spectrum in x1dints.
+    crfints, x1dints : sinks or None
+        Where flagged pixels and spectra go.
+    first_row, bin_rows : int
+        Place of integration 0 in the series of its detector, and integrations of one bin of the
+        dynamic spectrum; no dynamic spectrum where ``bin_rows`` is 0.
+    """
+
+    member: int
+    program: Program
+    setup: SpectrumSetup | None
+    sub_block: int
+    white_range: tuple[float, float] = (-1.0, 1e10)
+    spectrum: int = 0
+    crfints: CrfintsSink | None = None
+    x1dints: Any = None
+    first_row: int = 0
+    bin_rows: int = 0
+
+
+def first_correction(job: SpectrumJob, constants: Sequence[Any]) -> np.ndarray:
+    """Task: aperture correction that the first integration of a segment settles for all."""
+    from dataclasses import replace
+
+    setup = job.setup
+    assert setup is not None
+    with task_errors(job.program.source.path, 0, 1):
+        block = job.program.block(0, 1, constants=dict(constants))
+        columns = replace(setup, correction=None).columns(block.arrays)
+        return setup.correction.evaluate(columns["NPIXELS"][0], setup.wavelength)
+
+
+def extract_pass(
+    job: SpectrumJob, a: int, b: int, constants: Sequence[Any], factor: np.ndarray | None = None
+) -> ChunkResult:
+    """Task: flag, write crfints, extract, write x1dints; give back one flux per integration."""
+    from tso3dask.ops.whitelight import white_light_sums
+
+    setup = job.setup
+    rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
+    if setup is not None:
+        rows["white"] = np.full(b - a, np.nan)
+    dynamic = _Dynamic(job, a, b) if job.bin_rows and setup is not None else None
+    stream = job.program.stream(a, b, job.sub_block, constants=dict(constants))
+    with task_errors(job.program.source.path, a, b):
+        for first, last, block in stream:
+            here = slice(first - a, last - a)
+            if "n_outliers" in block.counts:
+                rows["n_outliers"][here] = block.counts["n_outliers"]
+            if job.crfints is not None:
+                job.crfints.put(first, last, block.arrays)
+            if setup is None:
+                continue
+            columns = setup.columns(block.arrays, factor)
+            if job.x1dints is not None:
+                job.x1dints.put(job.spectrum, first, last, columns)
+            rows["white"][here] = white_light_sums(
+                columns["FLUX"], setup.wavelength, *job.white_range
+            )
+            if dynamic is not None:
+                dynamic.add(first, columns["FLUX"])
+    if dynamic is not None:
+        rows |= dynamic.rows()
+    return ChunkResult(job.member, a, b, rows)
+
+
+class _Dynamic:
+    """Sums of a chunk's spectra in bins of time and wavelength, for the quick-look figure."""
+
+    def __init__(self, job: SpectrumJob, a: int, b: int) -> None:
+        assert job.setup is not None
+        width = job.setup.wavelength.size
+        self._edges = np.linspace(0, width, min(width, SPECTRAL_BINS) + 1).astype(int)[:-1]
+        self._job = job
+        self._first = (job.first_row + a) // job.bin_rows
+        last = (job.first_row + b - 1) // job.bin_rows
+        self._sum = np.zeros((last - self._first + 1, self._edges.size))
+        self._count = np.zeros(last - self._first + 1)
+
+    def add(self, first: int, flux: np.ndarray) -> None:
+        binned = np.add.reduceat(np.nan_to_num(flux), self._edges, axis=1)
+        place = (self._job.first_row + first + np.arange(len(flux))) // self._job.bin_rows
+        np.add.at(self._sum, place - self._first, binned)
+        np.add.at(self._count, place - self._first, 1)
+
+    def rows(self) -> dict[str, np.ndarray]:
+        return {
+            "bins": np.arange(self._first, self._first + len(self._count)),
+            "bin_sum": self._sum,
+            "bin_count": self._count,
+        }
+
+
+def spectral_block(
+    job: SpectrumJob,
+    a: int,
+    b: int,
+    constants: Sequence[Any],
+    factor: np.ndarray | None,
+    names: Sequence[str],
+) -> tuple[np.ndarray, ...]:
+    """Task: columns of the EXTRACT1D rows of integrations ``a:b``, for lazy use."""
+    setup = job.setup
+    assert setup is not None
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    stream = job.program.stream(a, b, job.sub_block, constants=dict(constants))
+    with task_errors(job.program.source.path, a, b):
+        for _, _, block in stream:
+            columns = setup.columns(block.arrays, factor)
+            for name in names:
+                parts[name].append(np.array(columns[name]))
+    return tuple(np.concatenate(parts[name]) for name in names)
