@@ -1,0 +1,285 @@
+"""Reference files: which one a run uses, and their content as plain Python and numpy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tso3dask.config import NOT_APPLICABLE, PipelineParameters, steps_with_reference
+from tso3dask.errors import InputError
+
+if TYPE_CHECKING:
+    from tso3dask.io.segment import Segment
+
+__all__ = [
+    "ApcorrReference",
+    "check_overrides",
+    "find_references",
+    "read_apcorr",
+    "read_extract1d",
+    "read_gain",
+    "read_wavelength_ranges",
+]
+
+_APCORR_MODELS = {
+    "MIR_LRS-SLITLESS": "MirLrsApcorrModel",
+    "MIR_LRS-FIXEDSLIT": "MirLrsApcorrModel",
+    "NRS_BRIGHTOBJ": "NrsFsApcorrModel",
+    "NRS_FIXEDSLIT": "NrsFsApcorrModel",
+}
+_FULL_FRAMES = {"MIRI": (1024, 1032)}
+_FULL_FRAME = (2048, 2048)
+
+
+@dataclass(frozen=True, eq=False)
+class ApcorrReference:
+    """An aperture correction table.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    table : dict of ndarray
+        Columns by lower-case name, native byte order, one row each along the first axis; empty
+        for an exposure type that has no such correction.
+    size_unit : str
+        Unit of the ``size`` column, ``pixels`` or ``arcsec``.
+    """
+
+    path: str
+    table: dict[str, np.ndarray]
+    size_unit: str
+
+
+def check_overrides(parameters: PipelineParameters) -> None:
+    """Refuse a run in which an override names a file that is not there."""
+    for name, path in parameters.overrides().items():
+        if path != NOT_APPLICABLE and not Path(path).is_file():
+            raise InputError(f"{name}: no such file: {path}")
+
+
+def find_references(
+    parameters: PipelineParameters,
+    needed: Iterable[str],
+    mandatory: Collection[str] = (),
+) -> dict[str, str | None]:
+    """Return the file of every reference type that a run needs.
+
+    Parameters
+    ----------
+    parameters : PipelineParameters
+        They hold the overrides.
+    needed : iterable of str
+        Reference types, as ``"extract1d"``.
+    mandatory : collection of str
+        Types among them for which ``N/A`` is no answer.
+
+    Returns
+    -------
+    dict
+        Path by type; None for ``N/A``.
+
+    Raises
+    ------
+    InputError
+        One error for everything that is missing.
+    """
+    found: dict[str, str | None] = {}
+    missing = []
+    for kind in needed:
+        path = parameters.override(kind)
+        if path is None or (path == NOT_APPLICABLE and kind in mandatory):
+            missing.append(kind)
+        else:
+            found[kind] = None if path == NOT_APPLICABLE else path
+    if missing:
+        raise InputError(_missing_text(missing, mandatory))
+    check_overrides(parameters)
+    return found
+
+
+def _missing_text(missing: list[str], mandatory: Collection[str]) -> str:
+    owners = {kind: (steps_with_reference(kind) or ["?"])[0] for kind in missing}
+    what = ", ".join(f"{kind} (step {owners[kind]})" for kind in missing)
+    options = " ".join(f"--override_{kind}=FILE" for kind in missing)
+    entries = ", ".join(f"{owners[kind]}.override_{kind}" for kind in missing)
+    none = [kind for kind in missing if kind not in mandatory]
+    hint = f"; N/A means to do without (possible for {', '.join(none)})" if none else ""
+    return (
+        f"missing reference: {what}. Give {options} on the command line, or {entries} in the "
+        f"steps or the parameter file{hint}. This version does not ask CRDS for references"
+    )
+
+
+def read_extract1d(path: str | None) -> dict[str, Any] | None:
+    """Read the extraction regions.
+
+    Parameters
+    ----------
+    path : str or None
+        A JSON file; None or ``N/A`` for no reference.
+
+    Returns
+    -------
+    dict or None
+        Its content; ``apertures`` is a list of dictionaries.
+    """
+    if path is None or path == NOT_APPLICABLE:
+        return None
+    if not path.lower().endswith("json"):
+        raise InputError(f"{path}: the extract1d reference must be a JSON file")
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unreadable(path, "extract1d", error) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: extract1d reference: not a text file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: extract1d reference: not valid JSON: {error.msg} at line {error.lineno} "
+            f"column {error.colno}"
+        ) from None
+    apertures = tree.get("apertures") if isinstance(tree, dict) else None
+    if not isinstance(apertures, list) or not all(isinstance(a, dict) for a in apertures):
+        raise InputError(f"{path}: extract1d reference: expected a list 'apertures'")
+    return tree
+
+
+def read_apcorr(path: str | None, exp_type: str) -> ApcorrReference | None:
+    """Read an aperture correction table.
+
+    Parameters
+    ----------
+    path : str or None
+        A FITS file; None or ``N/A`` for no reference.
+    exp_type : str
+        EXP_TYPE of the data. It decides the types of the columns, as the data models declare
+        them; for a type without a correction the table is empty.
+    """
+    if path is None or path == NOT_APPLICABLE:
+        return None
+    model_name = _APCORR_MODELS.get(exp_type.upper())
+    if model_name is None:
+        return ApcorrReference(path, {}, "")
+    from stdatamodels.jwst import datamodels
+
+    _check_extension(path, "apcorr", "APCORR")
+    try:
+        with getattr(datamodels, model_name)(path) as model:
+            rows = model.apcorr_table
+            table = {name.lower(): _native(np.array(rows[name])) for name in rows.dtype.names or ()}
+            size_unit = str(model.sizeunit or "")
+    except Exception as error:  # the model raises many kinds for a wrong table
+        raise _unreadable(path, "apcorr", error) from None
+    for name in ("size", "wavelength", "apcorr"):
+        if name not in table:
+            raise InputError(f"{path}: apcorr reference: the APCORR table has no column {name}")
+    return ApcorrReference(path, table, size_unit)
+
+
+def read_gain(path: str, segment: Segment) -> np.ndarray:
+    """Read the gain of the pixels of a segment.
+
+    Parameters
+    ----------
+    path : str
+        A gain reference file.
+    segment : Segment
+        Its subarray keywords say which part of the detector is needed.
+
+    Returns
+    -------
+    ndarray
+        ``(y, x)`` float32, electron/DN, native byte order.
+
+    Raises
+    ------
+    InputError
+        If the file is no gain reference or does not cover the segment.
+    """
+    from astropy.io import fits
+
+    _check_extension(path, "gain", "SCI")
+    with fits.open(path, memmap=False) as hdus:
+        header, data = hdus[0].header, hdus["SCI"].data
+        if data is None or data.ndim != 2:
+            raise InputError(f"{path}: gain reference: SCI must be an image, y by x")
+        data = _native(np.asarray(data)).astype(np.float32, copy=False)
+    x_ref, y_ref = _reference_corner(path, header, data.shape)
+    corner = segment.get("SUBSTRT1"), segment.get("SUBSTRT2")
+    if corner[0] is None or corner[1] is None:
+        raise InputError(f"{segment.path}: has no SUBSTRT1 or SUBSTRT2, so its gain is unknown")
+    x, y = int(corner[0]) - x_ref, int(corner[1]) - y_ref
+    part = data[y : y + segment.ny, x : x + segment.nx] if x >= 0 and y >= 0 else data[:0]
+    if part.shape != (segment.ny, segment.nx):
+        raise InputError(
+            f"{path}: gain reference: covers {data.shape[1]} x {data.shape[0]} pixels from "
+            f"({x_ref}, {y_ref}), not the subarray of {segment.path.name}: {segment.nx} x "
+            f"{segment.ny} from ({int(corner[0])}, {int(corner[1])})"
+        )
+    return np.ascontiguousarray(part)
+
+
+def read_wavelength_ranges(path: str | None) -> tuple[tuple[int, str, float, float], ...] | None:
+    """Read the wavelength range of each spectral order and filter.
+
+    Parameters
+    ----------
+    path : str or None
+        A wavelengthrange reference in ASDF; None or ``N/A`` for no reference.
+
+    Returns
+    -------
+    tuple of (order, filter, shortest, longest), micrometre; or None
+    """
+    if path is None or path == NOT_APPLICABLE:
+        return None
+    import asdf
+
+    try:
+        with asdf.open(path, lazy_load=True, memmap=False) as file:
+            rows = file.tree["wavelengthrange"]
+            return tuple((int(o), str(f), float(low), float(high)) for o, f, low, high in rows)
+    except Exception as error:  # damaged files raise many kinds
+        raise _unreadable(path, "wavelengthrange", error) from None
+
+
+def _reference_corner(path: str, header: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the first pixel of a reference image on the detector, 1-based (x, y)."""
+    corner = header.get("SUBSTRT1"), header.get("SUBSTRT2")
+    sizes = header.get("SUBSIZE1"), header.get("SUBSIZE2")
+    if None in corner + sizes:
+        instrument = str(header.get("INSTRUME", "")).upper()
+        if shape != _FULL_FRAMES.get(instrument, _FULL_FRAME):
+            raise InputError(f"{path}: gain reference: has no subarray keywords (SUBSTRT1 ...)")
+        return 1, 1
+    return int(corner[0]), int(corner[1])
+
+
+def _check_extension(path: str, kind: str, name: str) -> None:
+    """Refuse a file that is not FITS or has no such extension."""
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            names = [hdu.name for hdu in hdus]
+    except OSError as error:
+        raise _unreadable(path, kind, error) from None
+    if name not in names:
+        raise InputError(
+            f"{path}: {kind} reference: has no {name} extension, but {', '.join(names)}"
+        )
+
+
+def _unreadable(path: str, kind: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"{path}: not readable as {kind} reference: {reason}")
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
