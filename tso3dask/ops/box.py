@@ -1,0 +1,269 @@
+"""Box extraction: weighted sums across the dispersion, for blocks of integrations.
+
+The sum over an aperture leaves out pixels whose value is not finite; nothing is put in their
+place, and ``npixels`` says how much weight was left. Variances are summed with squared weights.
+A background is fitted to each integration on its own, so results do not depend on how the
+integrations are divided into blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, NotYetError
+from .aperture1d import Aperture
+from .background1d import Background, fit_median, fit_polynomial, smooth
+from .extract_params import HORIZONTAL
+
+__all__ = ["RESULTS", "BoxPlan", "box_plan", "extract_box", "needed_rows"]
+
+RESULTS = (
+    "flux",
+    "f_var_rnoise",
+    "f_var_poisson",
+    "f_var_flat",
+    "background",
+    "b_var_rnoise",
+    "b_var_poisson",
+    "b_var_flat",
+    "npixels",
+)
+"""Names of what `extract_box` gives, in order."""
+
+Pixels = NDArray[np.floating]
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxPlan:
+    """What `extract_box` needs of an aperture, cut to the pixels that matter.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(y, x)`` shape of the whole image.
+    dispaxis : int
+        Dispersion direction.
+    window : tuple of slice
+        Rows and columns of the image that are needed.
+    profile : ndarray
+        Source weights ``(across, dispersion)`` in the window.
+    inside : ndarray of bool or None
+        Background pixels ``(across, dispersion)`` in the window; None without a background.
+    position : ndarray
+        Coordinate ``(across,)`` for polynomials, -1 to 1 over the whole image.
+    fit : str or None
+        ``"poly"`` or ``"median"``.
+    order : int
+        Order of the polynomial.
+    smoothing : int
+        Odd length of the background's running mean, 0 for none.
+    """
+
+    shape: tuple[int, int]
+    dispaxis: int
+    window: Window
+    profile: NDArray[np.float64]
+    inside: NDArray[np.bool_] | None
+    position: NDArray[np.float64]
+    fit: str | None
+    order: int
+    smoothing: int
+
+    @property
+    def dispersion(self) -> int:
+        """Number of elements along dispersion of the whole image."""
+        return self.shape[1] if self.dispaxis == HORIZONTAL else self.shape[0]
+
+    @property
+    def first(self) -> int:
+        """First element along dispersion in the window."""
+        return self.window[1 if self.dispaxis == HORIZONTAL else 0].start
+
+
+def box_plan(aperture: Aperture) -> BoxPlan:
+    """Cut an aperture to what the extraction touches.
+
+    Parameters
+    ----------
+    aperture : Aperture
+        The aperture.
+
+    Returns
+    -------
+    BoxPlan
+        Small and picklable; make it once per member and use it for all blocks.
+    """
+    params = aperture.params
+    if params.extraction_type != "box":
+        raise NotYetError(f"extraction_type {params.extraction_type!r} is not a box extraction")
+    profile = aperture.profile
+    inside = None if aperture.bkg_profile is None else aperture.bkg_profile != 0
+    smoothing = params.smoothing_length if inside is not None else 0
+    if aperture.dispaxis != HORIZONTAL:
+        profile = profile.T
+        inside = None if inside is None else inside.T
+    across, along = profile.shape
+    first, last = aperture.left, aperture.right
+    if first is None or last is None:
+        raise InputError("the extraction aperture is empty: no pixel in it has a wavelength")
+    touched = profile != 0
+    if inside is not None:
+        touched = touched.copy()
+        touched[:, first : last + 1] |= inside[:, first : last + 1]
+    rows = np.flatnonzero(touched.any(axis=1))
+    half = smoothing // 2
+    cut = (
+        slice(int(rows[0]), int(rows[-1]) + 1),
+        slice(max(first - half, 0), min(last + half + 1, along)),
+    )
+    return BoxPlan(
+        shape=aperture.shape,
+        dispaxis=aperture.dispaxis,
+        window=cut if aperture.dispaxis == HORIZONTAL else cut[::-1],
+        profile=np.ascontiguousarray(profile[cut]),
+        inside=None if inside is None else np.ascontiguousarray(inside[cut]),
+        position=np.linspace(-1, 1, across)[cut[0]],
+        fit=params.bkg_fit if inside is not None else None,
+        order=params.bkg_order,
+        smoothing=smoothing if smoothing > 1 else 0,
+    )
+
+
+def needed_rows(aperture: Aperture | BoxPlan) -> Window:
+    """Pixels that a caller has to read.
+
+    Parameters
+    ----------
+    aperture : Aperture or BoxPlan
+        The aperture.
+
+    Returns
+    -------
+    tuple of slice
+        Along y and along x. Arrays given to `extract_box` may hold just these, or more.
+    """
+    plan = aperture if isinstance(aperture, BoxPlan) else box_plan(aperture)
+    return plan.window
+
+
+def extract_box(
+    sci: Pixels,
+    var_rnoise: Pixels | None,
+    var_poisson: Pixels | None,
+    var_flat: Pixels | None,
+    aperture: Aperture | BoxPlan,
+    *,
+    window: Window | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Sum spectra over a box.
+
+    Parameters
+    ----------
+    sci : ndarray
+        Values ``(integration, y, x)``, NaN for bad pixels.
+    var_rnoise, var_poisson, var_flat : ndarray or None
+        Variances of the same shape; None or another shape counts as zero.
+    aperture : Aperture or BoxPlan
+        The aperture; a plan made beforehand saves time.
+    window : tuple of slice, optional
+        Part of the image along y and x that the arrays hold; the whole image by default.
+
+    Returns
+    -------
+    dict of ndarray
+        Arrays ``(integration, dispersion)`` float64 over the whole dispersion axis, in the order
+        of `RESULTS`: the sum with the background taken off, its variances (background's
+        included), the sum of the background over the aperture and its variances, and the
+        summed weight. An element without any pixel has a NaN flux and zero elsewhere.
+
+    Raises
+    ------
+    InputError
+        When the arrays do not hold the pixels that the aperture needs.
+    """
+    plan = aperture if isinstance(aperture, BoxPlan) else box_plan(aperture)
+    cut = _cut(sci.shape, plan, window)
+    images = [sci[cut]]
+    for variance in (var_rnoise, var_poisson, var_flat):
+        if variance is None or variance.shape != sci.shape:
+            images.append(np.broadcast_to(sci.dtype.type(0), images[0].shape))
+        else:
+            images.append(variance[cut])
+    count = len(sci)
+    result = np.zeros((len(RESULTS), count, plan.dispersion))
+    result[0] = np.nan
+    columns = slice(plan.first, plan.first + plan.profile.shape[1])
+    _sum_numpy(images, plan, result[:, :, columns])
+    return dict(zip(RESULTS, result, strict=True))
+
+
+def _cut(
+    shape: tuple[int, ...], plan: BoxPlan, window: Window | None
+) -> tuple[slice, slice, slice]:
+    """Where the plan's window lies inside the arrays given."""
+    held = window if window is not None else (slice(0, plan.shape[0]), slice(0, plan.shape[1]))
+    bounds = [part.indices(size)[:2] for part, size in zip(held, plan.shape, strict=True)]
+    if len(shape) != 3 or tuple(shape[1:]) != tuple(stop - start for start, stop in bounds):
+        raise InputError(
+            f"arrays of shape {tuple(shape)} do not hold rows {bounds[0]} and columns {bounds[1]}"
+        )
+    cuts = []
+    for need, (start, stop), name in zip(plan.window, bounds, "yx", strict=True):
+        if need.start < start or need.stop > stop:
+            raise InputError(
+                f"the extraction needs {name} {need.start} to {need.stop - 1}; "
+                f"the arrays hold {start} to {stop - 1}"
+            )
+        cuts.append(slice(need.start - start, need.stop - start))
+    return (slice(None), cuts[0], cuts[1])
+
+
+def _sum_numpy(images: list[Pixels], plan: BoxPlan, result: NDArray[np.float64]) -> None:
+    """Extract integration by integration into `result`, in plain numpy."""
+    if plan.dispaxis != HORIZONTAL:
+        images = [image.transpose(0, 2, 1) for image in images]
+    for i in range(images[0].shape[0]):
+        image, *variances = (block[i] for block in images)
+        _sum_one(image, tuple(variances), plan, result[:, i])
+
+
+def _sum_one(
+    image: Pixels, variances: tuple[Pixels, ...], plan: BoxPlan, result: NDArray[np.float64]
+) -> None:
+    """Extract one integration, ``(across, dispersion)``."""
+    background = _background(image, variances, plan)
+    if background is not None:
+        with np.errstate(invalid="ignore"):
+            image = image - background.level
+    profile = np.where(np.isfinite(image), plan.profile, 0.0)
+    result[0] = (np.where(profile != 0, image, 0) * profile).sum(axis=0)
+    squared = profile**2
+    with np.errstate(invalid="ignore", over="ignore"):
+        for k, variance in enumerate(variances):
+            result[1 + k] = np.nansum(variance * squared, axis=0)
+        if background is not None:
+            total = (background.level * profile).sum(axis=0)
+            result[4] = np.where(np.isfinite(total), total, 0.0)
+            for k, variance in enumerate(background.variances):
+                result[1 + k] += variance
+                result[5 + k] = variance
+    result[8] = profile.sum(axis=0)
+    result[0, np.isclose(result[8], 0)] = np.nan
+
+
+def _background(image: Pixels, variances: tuple[Pixels, ...], plan: BoxPlan) -> Background | None:
+    """Background of one integration, or None."""
+    if plan.inside is None:
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = np.isfinite(variances[0] + variances[1] + variances[2]) & np.isfinite(image)
+    values = smooth(image, plan.smoothing) if plan.smoothing else image
+    used = plan.inside & finite
+    if plan.fit == "median":
+        return fit_median(values, plan.inside, used, plan.profile, variances)
+    used &= np.isfinite(values)
+    return fit_polynomial(values, used, plan.profile, variances, plan.position, plan.order)
