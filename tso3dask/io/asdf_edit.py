@@ -29,6 +29,8 @@ _MAX_DEPTH = 30
 _MAX_LEAVES = 100_000
 _TREE_END = re.compile(rb"\r?\n\.\.\.\r?\n")
 _TAG_LINE = re.compile(rb"^%TAG[ \t]+(\S+)[ \t]+(\S+)[ \t]*\r?$", re.MULTILINE)
+_PLAIN_MAPPING = "tag:yaml.org,2002:map"
+_PLAIN_SEQUENCE = "tag:yaml.org,2002:seq"
 _CORE = "tag:stsci.edu:asdf/core/"
 
 
@@ -66,7 +68,7 @@ def read_scalars(content: bytes, root: str = "meta", name: str = "ASDF") -> dict
     content : bytes
         A whole ASDF file.
     root : str
-        Top-level key whose leaves are wanted.
+        Top-level key whose leaves are wanted; the whole tree if it is empty.
     name : str
         What to call the file in an error.
 
@@ -77,7 +79,7 @@ def read_scalars(content: bytes, root: str = "meta", name: str = "ASDF") -> dict
     """
     tree = _compose(split_asdf(content, name)[1], name)
     found: dict[str, Any] = {}
-    node = _child(tree, root)
+    node = _child(tree, root) if root else tree
     if node is not None:
         _collect(node, root, found, yaml.SafeLoader(""), 0, name)
     return found
@@ -99,8 +101,8 @@ def edit_asdf(
     content : bytes
         A whole ASDF file.
     values : mapping, optional
-        Dotted path to plain value (str, number, bool, None, list or dict of these); missing
-        mappings on the way are made.
+        Dotted path to plain value (str, number, bool, None, list or dict of these). A number in
+        a path is a place in a sequence; missing mappings on the way are made.
     drop : iterable of str
         Dotted paths to remove; a path that is not there is no error.
     history : sequence of str
@@ -134,7 +136,7 @@ def history_node(description: str, software: tuple[str, str] | None = None) -> y
     if software is not None:
         product = _plain({"name": software[0], "version": software[1]})
         product.tag = _CORE + "software-1.0.0"
-        pairs.append((_plain("software"), yaml.SequenceNode("tag:yaml.org,2002:seq", [product])))
+        pairs.append((_plain("software"), yaml.SequenceNode(_PLAIN_SEQUENCE, [product])))
     stamp = yaml.ScalarNode("tag:yaml.org,2002:timestamp", now.isoformat(" "))
     pairs.append((_plain("time"), stamp))
     return yaml.MappingNode(_CORE + "history_entry-1.0.0", pairs, flow_style=False)
@@ -175,6 +177,8 @@ def _plain(value: Any) -> yaml.Node:
 
 
 def _child(node: yaml.Node, key: str) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode):
+        return node.value[int(key)] if key.isdigit() and int(key) < len(node.value) else None
     if isinstance(node, yaml.MappingNode):
         for k, v in node.value:
             if k.value == key:
@@ -199,8 +203,8 @@ def _assign(tree: yaml.MappingNode, path: list[str], value: yaml.Node) -> None:
     node = tree
     for key in path[:-1]:
         below = _child(node, key)
-        if not isinstance(below, yaml.MappingNode):
-            below = yaml.MappingNode("tag:yaml.org,2002:map", [], flow_style=True)
+        if not isinstance(below, (yaml.MappingNode, yaml.SequenceNode)):
+            below = yaml.MappingNode(_PLAIN_MAPPING, [], flow_style=True)
             _put_child(node, key, below)
         node = below
     _put_child(node, path[-1], value)
@@ -221,14 +225,14 @@ def _append_history(tree: yaml.MappingNode, entries: list[yaml.Node]) -> None:
         history.flow_style = False
         return
     if not isinstance(history, yaml.MappingNode):
-        history = yaml.MappingNode("tag:yaml.org,2002:map", [], flow_style=False)
+        history = yaml.MappingNode(_PLAIN_MAPPING, [], flow_style=False)
         _put_child(tree, "history", history)
     present = _child(history, "entries")
     if isinstance(present, yaml.SequenceNode):
         present.value.extend(entries)
         present.flow_style = False
     else:
-        node = yaml.SequenceNode("tag:yaml.org,2002:seq", entries, flow_style=False)
+        node = yaml.SequenceNode(_PLAIN_SEQUENCE, entries, flow_style=False)
         _put_child(history, "entries", node)
 
 
@@ -245,9 +249,10 @@ def _collect(
     if isinstance(node, yaml.ScalarNode):
         if node.tag.startswith("tag:yaml.org,2002:"):
             found[path] = loader.construct_object(node)
-    elif isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+    elif isinstance(node, yaml.MappingNode) and (not path or node.tag == _PLAIN_MAPPING):
         for key, value in node.value:
-            _collect(value, f"{path}.{key.value}", found, loader, depth + 1, name)
+            below = f"{path}.{key.value}" if path else str(key.value)
+            _collect(value, below, found, loader, depth + 1, name)
 
 
 def _move_index(rest: bytes, start: int) -> bytes:

@@ -1,0 +1,96 @@
+"""The INT_TIMES table of a product, put together from those of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tso3dask.io.segment import Segment
+
+__all__ = ["INT_TIMES_DTYPE", "integration_numbers", "product_int_times"]
+
+INT_TIMES_DTYPE = np.dtype(
+    [
+        ("integration_number", "i4"),
+        ("int_start_MJD_UTC", "f8"),
+        ("int_mid_MJD_UTC", "f8"),
+        ("int_end_MJD_UTC", "f8"),
+        ("int_start_BJD_TDB", "f8"),
+        ("int_mid_BJD_TDB", "f8"),
+        ("int_end_BJD_TDB", "f8"),
+    ]
+)
+"""Columns of INT_TIMES."""
+
+
+def product_int_times(segments: Sequence[Segment]) -> np.ndarray:
+    """Return one table of integration times for all members of an observation.
+
+    Each exposure has one row per integration. Detectors that took it together share the rows, and
+    the times are those of the detector that comes first. Rows of further exposures follow those of
+    the first. An integration of an exposure that no member covers, or whose member has no table,
+    has its number and NaN times.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        Members in association order.
+
+    Returns
+    -------
+    ndarray
+        Structured (integration,), with `INT_TIMES_DTYPE`.
+    """
+    from tso3dask.io.observation import exposure_name
+
+    exposures: dict[str, dict[str, list[Segment]]] = {}
+    for segment in segments:
+        name = exposure_name(segment)
+        detector = segment.detector.lower()
+        shared = name[: -len(detector)] if detector and name.lower().endswith(detector) else name
+        exposures.setdefault(shared, {}).setdefault(detector, []).append(segment)
+    return np.concatenate(
+        [_exposure_table(next(iter(detectors.values()))) for detectors in exposures.values()]
+    )
+
+
+def integration_numbers(table: np.ndarray, segment: Segment) -> np.ndarray:
+    """Return the integration numbers of a member's INT_TIMES table, counted without a break.
+
+    Numbers that start again in the middle (they are kept in 16 bits on their way) are unwrapped;
+    a table of the member's own rows starts at INTSTART.
+    """
+    count = len(table)
+    numbers = table["integration_number"].astype(np.int64)
+    if count and np.any(np.diff(numbers) < 0):
+        numbers = numbers[0] + np.arange(count)
+    if count == segment.nints and count and numbers[0] != segment.int_start:
+        numbers = segment.int_start + np.arange(count)
+    return numbers
+
+
+def _exposure_table(segments: Sequence[Segment]) -> np.ndarray:
+    covered = [(s.int_start, s.int_end) for s in segments]
+    last = max(end for _, end in covered)
+    nints = int(segments[0].get("NINTS", 0) or 0)
+    if nints >= last:
+        numbers = np.arange(1, nints + 1)
+    else:
+        numbers = np.unique(np.concatenate([np.arange(a, b + 1) for a, b in covered]))
+    table = np.zeros(len(numbers), INT_TIMES_DTYPE)
+    table["integration_number"] = numbers
+    for name in INT_TIMES_DTYPE.names[1:]:
+        table[name] = np.nan
+    for segment in segments:
+        source = segment.int_times
+        if source is None or len(source) == 0:
+            continue
+        given = integration_numbers(source, segment)
+        place = np.searchsorted(numbers, given)
+        known = place < len(numbers)
+        known[known] = numbers[place[known]] == given[known]
+        for name in INT_TIMES_DTYPE.names[1:]:
+            if name in source.dtype.names:
+                table[name][place[known]] = source[name][known]
+    return table

@@ -1,0 +1,397 @@
+"""Write x1dints products: extracted spectra of all members, filled row by row from any process.
+
+The product is a data model with one table per member and spectral order; a row is an integration
+and most columns are vectors along the dispersion. Everything but these vectors is known before
+the extraction, so the file is laid out first (`tso3dask.io.x1dints_layout`) and each block of
+integrations then goes to its own byte ranges.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tso3dask.errors import RunError
+from tso3dask.io.atomic import check_space, commit, discard
+from tso3dask.io.fits_bytes import pwrite_all
+from tso3dask.io.segment import Segment
+
+__all__ = ["SpectrumSpec", "X1dintsSink", "record_dtype", "spectrum_units", "x1dints_size"]
+
+_BUFFER = 1 << 20
+_SIGN = 2**31
+_FIRST = "INT_NUM"
+_WAVELENGTH = "WAVELENGTH"
+_VECTORS = (
+    "FLUX",
+    "FLUX_ERROR",
+    "FLUX_VAR_POISSON",
+    "FLUX_VAR_RNOISE",
+    "FLUX_VAR_FLAT",
+    "SURF_BRIGHT",
+    "SB_ERROR",
+    "SB_VAR_POISSON",
+    "SB_VAR_RNOISE",
+    "SB_VAR_FLAT",
+    "DQ",
+    "BACKGROUND",
+    "BKGD_ERROR",
+    "BKGD_VAR_POISSON",
+    "BKGD_VAR_RNOISE",
+    "BKGD_VAR_FLAT",
+    "NPIXELS",
+)
+_TIMES = ("MJD-BEG", "MJD-AVG", "MJD-END", "TDB-BEG", "TDB-MID", "TDB-END")
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrumSpec:
+    """What is known of one table of spectra before the extraction.
+
+    Attributes
+    ----------
+    segment : Segment
+        The member it is extracted from.
+    wavelength : ndarray
+        (dispersion,) um, of the elements that the table has.
+    units : mapping of str to str
+        Unit of each column that has one (see `spectrum_units`).
+    times : mapping of str to ndarray
+        (integration,) arrays ``INT_NUM``, ``MJD-BEG``, ``MJD-AVG``, ``MJD-END``, ``TDB-BEG``,
+        ``TDB-MID``, ``TDB-END`` as they go into the table. Without them integrations are numbered
+        from 1 and their times are NaN.
+    spectral_order : int
+        Spectral order.
+    dispaxis : int or None
+        1 if dispersed along x, 2 along y.
+    name : str or None
+        Slit name.
+    source_type : str or None
+        POINT, EXTENDED or UNKNOWN; None takes it from the member.
+    ra, dec : float or None
+        Position of the aperture in degrees; None where the mode defines none, which then has no
+        coordinate system either.
+    limits : (xstart, xstop, ystart, ystop) or None
+        1-based limits of the aperture.
+    n_alongdisp : ndarray or None
+        (integration,) number of valid elements; the table's width by default.
+    slit : bool
+        Whether detector, aperture angle and source attributes of the member are repeated in the
+        table's header.
+    attributes : mapping
+        More attributes of the spectrum by schema name (``source_xpos``, ``s_region``, ...).
+    metadata : mapping
+        Attributes of the member by dotted path that differ from its file: cal_step status,
+        reference files.
+    """
+
+    segment: Segment
+    wavelength: np.ndarray
+    units: Mapping[str, str]
+    times: Mapping[str, np.ndarray] = field(default_factory=dict)
+    spectral_order: int = 1
+    dispaxis: int | None = None
+    name: str | None = None
+    source_type: str | None = None
+    ra: float | None = None
+    dec: float | None = None
+    limits: tuple[float, float, float, float] | None = None
+    n_alongdisp: np.ndarray | None = None
+    slit: bool = True
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Elements along the dispersion."""
+        return len(self.wavelength)
+
+    @property
+    def nints(self) -> int:
+        """Rows of the table."""
+        return self.segment.nints
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where one table of spectra is in the file."""
+
+    offset: int
+    nrows: int
+    width: int
+
+
+@dataclass(frozen=True)
+class X1dintsSink:
+    """Writer of the spectra of one x1dints file.
+
+    It holds names and byte offsets only, so that it can be sent to any process that sees the file
+    system. `put` may be called in any order and again for the same rows.
+
+    Attributes
+    ----------
+    path : str
+        The unfinished file.
+    size : int
+        Its size in bytes when whole.
+    primary_size : int
+        Bytes of the primary header.
+    asdf_offset : int
+        Place of the header of the ASDF extension, which is the last.
+    tables : tuple
+        Place, rows and width of each table of spectra.
+    """
+
+    path: str
+    size: int
+    primary_size: int
+    asdf_offset: int
+    tables: tuple[_Table, ...]
+
+    @classmethod
+    def create(
+        cls,
+        part_path: str | os.PathLike[str],
+        specs: Sequence[SpectrumSpec],
+        *,
+        filename: str,
+        asn_pool: str | None,
+        asn_table: str | None,
+        asn_id: str | None = None,
+        steps: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        int_times: np.ndarray | None = None,
+        history: Sequence[str] = (),
+    ) -> X1dintsSink:
+        """Lay out the file: everything but the extracted columns is written now.
+
+        Parameters
+        ----------
+        part_path : path
+            Unfinished file to write; one that exists is replaced.
+        specs : sequence of SpectrumSpec
+            Tables in product order: by member, by spectral order within a member.
+        filename : str
+            Final base name, for the FILENAME keyword.
+        asn_pool, asn_table, asn_id : str or None
+            Association pool, base name of the association file, and identifier. The identifier is
+            taken out of the members' names in the header table.
+        steps : mapping
+            Step name to status for the cal_step keywords, for all members.
+        attributes : mapping
+            Attributes of the product by dotted path that the blended members do not give.
+        int_times : ndarray, optional
+            Table for INT_TIMES; made of the members' tables by default.
+        history : sequence of str
+            Lines on how the product was made, after the one that names this package.
+
+        Returns
+        -------
+        X1dintsSink
+
+        Raises
+        ------
+        RunError
+            If the folder has too little space or cannot be written.
+        """
+        from tso3dask.io.x1dints_layout import build_layout
+
+        layout = build_layout(
+            specs,
+            filename=filename,
+            association=(asn_pool, asn_table, asn_id),
+            steps=steps or {},
+            attributes=attributes or {},
+            int_times=int_times,
+            history=history,
+        )
+        part = Path(part_path)
+        check_space(part.parent, layout.size, filename)
+        tables = []
+        try:
+            with open(part, "wb") as stream:
+                target = stream.fileno()
+                for piece in layout.pieces:
+                    pwrite_all(target, piece.header, piece.offset)
+                    place = piece.offset + len(piece.header)
+                    if piece.spec is None:
+                        pwrite_all(target, piece.data, place)
+                        continue
+                    spec = specs[piece.spec]
+                    tables.append(_Table(place, spec.nints, spec.width))
+                    _fill_known(target, place, spec)
+                os.ftruncate(target, layout.size)
+        except OSError as error:
+            discard(part)
+            raise RunError(f"{part}: cannot be written ({error.strerror})") from error
+        except BaseException:
+            discard(part)
+            raise
+        first, last = layout.pieces[0], layout.pieces[-1]
+        return cls(str(part), layout.size, len(first.header), last.offset, tuple(tables))
+
+    def put(self, table: int, a: int, b: int, columns: Mapping[str, Any]) -> int:
+        """Write the extracted columns of integrations a to b (0-based, b excluded).
+
+        Parameters
+        ----------
+        table : int
+            Index of the table, in the order of the specs.
+        a, b : int
+            Range of rows.
+        columns : mapping of str to ndarray
+            (b - a, width) arrays by column name, or what broadcasts to that. Of the vector columns
+            those not given are zero; ``WAVELENGTH`` may be given to replace the spec's.
+
+        Returns
+        -------
+        int
+            Bytes written.
+        """
+        place = self.tables[table]
+        unknown = [name for name in columns if name not in _VECTORS and name != _WAVELENGTH]
+        if unknown:
+            raise ValueError(f"{self.path}: {unknown[0]!r} is not an extracted column")
+        if not 0 <= a < b <= place.nrows:
+            raise ValueError(f"{self.path}: rows {a}..{b} outside 0..{place.nrows}")
+        record = record_dtype(place.width)
+        names = ((_WAVELENGTH,) if _WAVELENGTH in columns else ()) + _VECTORS
+        part = np.dtype([(name, record[name]) for name in names])
+        start = place.offset + record.fields[names[0]][1]
+        arrays = {
+            name: np.broadcast_to(values, (b - a, place.width)) for name, values in columns.items()
+        }
+        step = max(1, _BUFFER // part.itemsize)
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY)
+            try:
+                for first in range(0, b - a, step):
+                    rows = _records(part, arrays, first, min(first + step, b - a))
+                    for i, row in enumerate(rows.view((np.uint8, part.itemsize))):
+                        at = start + (a + first + i) * record.itemsize
+                        pwrite_all(descriptor, row.data, at)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        return (b - a) * part.itemsize
+
+    def finish(
+        self, final: str | os.PathLike[str], attributes: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Give the file, now whole, its final name; an older product of that name is replaced.
+
+        Parameters
+        ----------
+        final : path
+            The final place.
+        attributes : mapping
+            Attributes of the product by dotted path that became known during the run.
+        """
+        part = Path(self.path)
+        found = part.stat().st_size if part.exists() else 0
+        if found != self.size:
+            raise RunError(f"{self.path}: has {found} bytes, expected {self.size}; run it again")
+        if attributes:
+            from tso3dask.io.x1dints_layout import set_attributes
+
+            set_attributes(part, self.primary_size, self.asdf_offset, attributes)
+        return commit(part, final)
+
+    def abort(self) -> None:
+        """Remove the unfinished file."""
+        discard(self.path)
+
+
+def record_dtype(width: int) -> np.dtype:
+    """Return the stored type of one row of a table of spectra of `width` elements.
+
+    Unsigned integers are stored as signed ones with an offset, as FITS tables do.
+    """
+    fields: list[tuple] = [(_FIRST, ">i4"), (_WAVELENGTH, ">f8", (width,))]
+    fields += [(name, ">i4" if name == "DQ" else ">f8", (width,)) for name in _VECTORS]
+    fields += [("N_ALONGDISP", ">i4"), ("SEGMENT", ">i4")]
+    fields += [(name, ">f8") for name in _TIMES]
+    return np.dtype(fields)
+
+
+def spectrum_units(flux: str, surface_brightness: str) -> dict[str, str]:
+    """Return the units of the columns of a table of spectra.
+
+    Parameters
+    ----------
+    flux, surface_brightness : str
+        ``"Jy"`` and ``"MJy/sr"`` if the data were flux calibrated, ``"DN/s"`` for both if not.
+    """
+    squares = {"Jy": "Jy^2", "MJy/sr": "MJy^2 / sr^2", "DN/s": "DN^2 / s^2"}
+    units = {_WAVELENGTH: "um"}
+    for name in _VECTORS:
+        if name in ("DQ", "NPIXELS"):
+            continue
+        unit = flux if name.startswith("FLUX") else surface_brightness
+        units[name] = squares[unit] if "_VAR_" in name else unit
+    return units
+
+
+def x1dints_size(tables: Sequence[tuple[int, int]], nints: int) -> int:
+    """Return about how many bytes a product will have.
+
+    Parameters
+    ----------
+    tables : sequence of (rows, width)
+        Tables of spectra.
+    nints : int
+        Rows of INT_TIMES.
+    """
+    fixed = 100_000 + 13_000 * len(tables) + 52 * nints
+    return fixed + sum(rows * record_dtype(width).itemsize for rows, width in tables)
+
+
+def _records(part: np.dtype, arrays: Mapping[str, np.ndarray], first: int, last: int) -> np.ndarray:
+    rows = np.zeros(last - first, part)
+    if "DQ" not in arrays:
+        rows["DQ"] = -_SIGN
+    for name, values in arrays.items():
+        block = values[first:last]
+        rows[name] = block.astype(np.int64) - _SIGN if name == "DQ" else block
+    return rows
+
+
+def _fill_known(target: int, offset: int, spec: SpectrumSpec) -> None:
+    """Write the columns before and after the extracted ones, for all rows.
+
+    The end of a row and the beginning of the next are one piece of the file.
+    """
+    record = record_dtype(spec.width)
+    known = np.dtype([(name, record[name]) for name in ("N_ALONGDISP", "SEGMENT", *_TIMES)])
+    head = np.dtype([(name, record[name]) for name in (_FIRST, _WAVELENGTH)])
+    joint = np.dtype([("tail", known), ("head", head)])
+    nrows = spec.nints
+    numbers = spec.times.get(_FIRST, np.arange(1, nrows + 1))
+    lengths = spec.width if spec.n_alongdisp is None else np.asarray(spec.n_alongdisp)
+    segment = spec.segment.get("EXSEGNUM", 1)
+    step = max(1, _BUFFER // joint.itemsize)
+    behind = record.itemsize - known.itemsize
+    for first in range(-1, nrows, step):
+        last = min(first + step, nrows)  # rows first..last-1 by their ends, first+1..last by heads
+        rows = np.zeros(last - first, joint)
+        ends = slice(max(first, 0), last)
+        tail = rows["tail"][ends.start - first :]
+        tail["N_ALONGDISP"] = np.broadcast_to(lengths, nrows)[ends].astype(np.int64) - _SIGN
+        tail["SEGMENT"] = segment
+        for name in _TIMES:
+            tail[name] = spec.times[name][ends] if name in spec.times else np.nan
+        begins = slice(first + 1, min(last + 1, nrows))
+        heads = rows["head"][: begins.stop - begins.start]
+        heads[_FIRST] = numbers[begins]
+        heads[_WAVELENGTH] = spec.wavelength
+        for i, row in enumerate(rows.view((np.uint8, joint.itemsize))):
+            at = offset + (first + i) * record.itemsize + behind
+            skip = known.itemsize if first + i < 0 else 0
+            stop = known.itemsize if first + i + 1 >= nrows else joint.itemsize
+            pwrite_all(target, row[skip:stop].data, at + skip)
