@@ -7,15 +7,16 @@ the nearest full window.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tso3dask.errors import InputError
+from tso3dask.ops.blocks import address, require, row_table, scratch
+from tso3dask.ops.median_network import outputs_for
 
-__all__ = ["Window", "nanmedian_image", "rolling_median"]
+__all__ = ["Window", "check_rows", "nanmedian_image", "rolling_median", "wide_median"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -156,25 +157,54 @@ def rolling_median(
     ValueError
         If the window does not roll, rows are missing, or shapes or types do not fit.
     """
-    starts = window.starts(a, b)
+    from tso3dask.ops.outlier_kernels import MAX_NETWORK_WIDTH, kernel, scratch_words
+
+    if not window.rolling:
+        raise ValueError(f"window {window.width} does not roll over {window.nints} integrations")
+    sci = require("sci", sci, np.float32, (None, None, None), output=False)
     check_rows("sci", sci.shape[0], first, a, b, window)
     shape = (b - a, *sci.shape[1:])
     if out is None:
         out = np.empty(shape, window.dtype)
-    elif out.shape != shape or out.dtype != window.dtype:
-        raise ValueError(
-            f"out: expected {shape} {window.dtype}, got {out.shape} {out.dtype}"
-        )
-    previous = -1
-    for row, start in enumerate(starts):
-        if start == previous:
-            out[row] = out[row - 1]
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            median = np.median(sci[start - first : start - first + window.width].astype("f8"), 0)
-        out[row] = median
-        previous = start
+    out = require("out", out, window.dtype, shape, output=True)
+    if out.size == 0:
+        return out
+    if window.width > MAX_NETWORK_WIDTH:
+        out[...] = wide_median(sci, first, a, b, window)
+        return out
+    origin = row_table([sci, sci])
+    target = row_table([out])
+    place = scratch(scratch_words(window.width))
+    run = kernel("rolling", window.width, outputs_for(window.width), 0)
+    npix = sci.shape[1] * sci.shape[2]
+    none = np.zeros(1, np.int64)
+    run(origin, origin, target, npix, first, a, b, window.nints, 0, np.float32(0), 1, place, none)
+    return out
+
+
+def wide_median(
+    sci: npt.NDArray[np.float32], first: int, a: int, b: int, window: Window
+) -> npt.NDArray[np.float64]:
+    """Rolling median for windows of any width, by keeping a sorted window for each pixel.
+
+    Arguments are those of `rolling_median`, already checked; the result is float64 for any width.
+    """
+    from tso3dask.ops.outlier_kernels import kernel
+
+    out = np.empty((b - a, *sci.shape[1:]), np.float64)
+    lanes = 64
+    kernel("wide")(
+        np.ascontiguousarray(sci).reshape(sci.shape[0], -1),
+        out.reshape(b - a, -1),
+        window.width,
+        first,
+        a,
+        b,
+        window.nints,
+        np.empty((window.width, lanes), np.float32),
+        np.empty(lanes, np.float32),
+        np.empty(lanes, np.int32),
+    )
     return out
 
 
@@ -196,10 +226,30 @@ def nanmedian_image(
         NaN where a pixel has no value at all. For an even number of values the two middle ones
         are averaged in float32.
     """
+    from tso3dask.ops.outlier_kernels import kernel
+
+    sci = require("sci", sci, np.float32, (None, None, None), output=False)
+    if sci.shape[0] == 0:
+        raise ValueError("sci: a median over time needs at least one integration")
     if out is None:
         out = np.empty(sci.shape[1:], np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for y in range(sci.shape[1]):
-            out[y] = np.nanmedian(sci[:, y], axis=0)
+    out = require("out", out, np.float32, sci.shape[1:], output=True)
+    if out.size == 0:
+        return out
+    tile = 64 if sci.shape[0] <= 4096 else 16
+    values = np.zeros(tile, np.float32)
+    kernel("image")(
+        address(sci),
+        sci.strides[0],
+        out.size,
+        sci.shape[0],
+        out.reshape(-1),
+        np.empty((sci.shape[0], tile), np.uint32),
+        values,
+        address(values),
+        np.empty(tile, np.int32),
+        np.empty(tile, np.uint32),
+        np.empty(tile, np.uint32),
+        np.empty(tile, np.int32),
+    )
     return out

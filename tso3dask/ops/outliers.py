@@ -12,13 +12,19 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tso3dask.ops.dq import DO_NOT_USE, OUTLIER
-from tso3dask.ops.medians import Window, check_rows, rolling_median
+from tso3dask.ops.blocks import address, require, row_table, scratch
+from tso3dask.ops.dq import DO_NOT_USE
+from tso3dask.ops.median_network import outputs_for
+from tso3dask.ops.medians import Window, check_rows, wide_median
 
 __all__ = ["flag_block", "mask_bad", "match_nans_and_flags"]
 
 Float32Array = npt.NDArray[np.float32]
 DQArray = npt.NDArray[np.uint32]
+
+_MAX_VARIANCES = 3
+_ZEROS = np.zeros(2048, np.float32)
+"""Stands in for one tile of an array that a file does not have."""
 
 
 def mask_bad(
@@ -82,7 +88,7 @@ def match_nans_and_flags(arrays: Mapping[str, Float32Array], dq: DQArray | None)
         dq[invalid] |= np.uint32(DO_NOT_USE)
 
 
-def _masks(bad_bits: int, maskpt: float, any_good: bool) -> int:
+def _mask(bad_bits: int, maskpt: float, any_good: bool) -> int:
     """Bad bits after the weight threshold; -1 when every pixel is masked.
 
     Weights are 1 (good) and 0 (bad), so the threshold, `maskpt` times the mean of those that are
@@ -152,40 +158,110 @@ def flag_block(
     ------
     ValueError
         If rows are missing or shapes or types do not fit.
+
+    Notes
+    -----
+    Outliers get DO_NOT_USE and OUTLIER. The difference from a rolling median is taken in float64,
+    that from a median image in float32, and the threshold is float32 in both cases: on borderline
+    pixels this decides. An infinite error counts as the largest float32.
+
+    Arrays of `out` may be rows a to b of the inputs themselves (in place): always for `err` and
+    variances, and for `sci` and `dq` if no other call still needs those rows as its halo.
     """
-    rows = slice(a - first, b - first)
+    sci = require("sci", sci, np.float32, (None, None, None), output=False)
     check_rows("sci", sci.shape[0], first, a, b, window)
-    result: dict[str, npt.NDArray] = {"sci": sci[rows].copy()}
-    result["dq"] = (
-        np.zeros(result["sci"].shape, np.uint32) if dq is None else dq[rows].copy()
-    )
+    if dq is not None:
+        dq = require("dq", dq, np.uint32, sci.shape, output=False)
+    shape = (b - a, *sci.shape[1:])
+    floats = {name: array for name, array in (variances or {}).items() if array is not None}
     if err is not None:
-        result["err"] = err.copy()
-    for name, array in (variances or {}).items():
-        if array is not None:
-            result[name] = array.copy()
-    n_outliers = np.zeros(b - a, np.int64)
-    if snr is not None and b > a:
-        if window.rolling:
-            mask = _masks(bad_bits, maskpt, any_good)
-            masked = np.full_like(sci, np.nan) if mask < 0 else mask_bad(sci, dq, mask)
-            level = rolling_median(masked, first, a, b, window).astype(np.float64)
-        else:
-            assert median is not None
-            level = median[np.newaxis]
-        with np.errstate(invalid="ignore", over="ignore"):
-            limit = np.float32(snr) * np.nan_to_num(
-                np.zeros_like(result["sci"]) if err is None else err
-            )
-            outlier = np.abs(result["sci"] - level) > limit
-        result["dq"][outlier] |= np.uint32(DO_NOT_USE | OUTLIER)
-        n_outliers[:] = outlier.sum(axis=(1, 2))
-    floats = {name: array for name, array in result.items() if name != "dq"}
-    match_nans_and_flags(floats, result["dq"])
-    if out is not None:
-        for name, array in result.items():
-            if name in out:
-                out[name][...] = array
-                result[name] = out[name]
-    result["n_outliers"] = n_outliers
+        floats = {"err": err, **floats}
+    if len(floats) - ("err" in floats) > _MAX_VARIANCES:
+        raise ValueError(f"variances: at most {_MAX_VARIANCES}, got {sorted(floats)}")
+    for name, array in floats.items():
+        floats[name] = require(name, array, np.float32, shape, output=False)
+    given = dict(out or {})
+    result: dict[str, npt.NDArray] = {
+        name: _output(name, given, shape, np.uint32 if name == "dq" else np.float32)
+        for name in ("sci", "dq", *floats)
+    }
+    result["n_outliers"] = counts = _output("n_outliers", given, (b - a,), np.int64)
+    counts[...] = 0
+    if 0 in shape:
+        return result
+    mask = _mask(bad_bits, maskpt, any_good) if window.rolling else 0
+    detect = snr is not None and mask >= 0
+    if detect and not window.rolling:
+        if median is None:
+            raise ValueError("median: the window does not roll, so a median image is needed")
+        median = require("median", median, np.float32, shape[1:], output=False)
+    _run(sci, dq, floats, result, (first, a, b), window, mask, snr if detect else None, median)
     return result
+
+
+def _output(
+    name: str, given: dict[str, npt.NDArray], shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> npt.NDArray:
+    if name not in given:
+        return np.empty(shape, dtype)
+    return require(f"out[{name!r}]", given[name], dtype, shape, output=True)
+
+
+def _run(
+    sci: Float32Array,
+    dq: DQArray | None,
+    floats: dict[str, Float32Array],
+    result: dict[str, npt.NDArray],
+    span: tuple[int, int, int],
+    window: Window,
+    mask: int,
+    snr: float | None,
+    median: Float32Array | None,
+) -> None:
+    """Call the kernel that fits, with the addresses of checked arrays."""
+    from tso3dask.ops.outlier_kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
+
+    first, a, b = span
+    networked = window.rolling and window.width <= MAX_NETWORK_WIDTH
+    place = scratch(scratch_words(window.width if networked else 1) + PITCH)
+    unused, place = place, place + 4 * PITCH
+    names = [name for name in floats if name != "err"]
+    slots = ["err" if "err" in floats else "", *names, *[""] * (_MAX_VARIANCES - len(names))]
+    zeros = address(_ZEROS)
+    rows = slice(a - first, b - first)
+    source = row_table(
+        [sci[rows], zeros if dq is None else dq[rows], *(floats.get(name, zeros) for name in slots)]
+    )
+    target = row_table([result["sci"], result["dq"], *(result.get(name, unused) for name in slots)])
+    used = [2 + k for k, name in enumerate(slots) if name]
+    full = int(not np.array_equal(source[used], target[used]))
+    npix = sci.shape[1] * sci.shape[2]
+    counts = result["n_outliers"]
+    if snr is not None and networked:
+        origin = row_table([sci, zeros if dq is None else dq])
+        run = kernel("rolling", window.width, outputs_for(window.width), 1)
+        bits = 0 if dq is None else mask
+        run(
+            origin,
+            source,
+            target,
+            npix,
+            first,
+            a,
+            b,
+            window.nints,
+            bits,
+            np.float32(snr),
+            full,
+            place,
+            counts,
+        )
+        return
+    mode, level, step = 0, 0, 0
+    if snr is not None and window.rolling:
+        medians = wide_median(mask_bad(sci, dq, mask), first, a, b, window)
+        mode, level, step = 3, address(medians), medians.strides[0]
+    elif snr is not None and median is not None:
+        mode, level = 1, address(median)
+    limit = np.float32(0.0 if snr is None else snr)
+    kernel("rows")(source, target, npix, b - a, level, step, mode, limit, full, place, counts)

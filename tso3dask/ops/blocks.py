@@ -1,0 +1,98 @@
+"""What the compiled kernels need to know of numpy arrays: checked shapes, addresses, scratch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["address", "require", "row_table", "scratch"]
+
+Array = npt.NDArray
+
+_local = threading.local()
+
+
+def require(
+    name: str, array: Array, dtype: npt.DTypeLike, shape: Sequence[int | None], *, output: bool
+) -> Array:
+    """Return the array in the form that kernels take, or complain.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    array : (integration, y, x) or (y, x)
+        To be checked.
+    dtype : dtype
+        In native byte order; no conversion is made.
+    shape : sequence of int or None
+        None stands for any length.
+    output : bool
+        Whether it is to be written to. If not, it is copied where a row (y, x) is not contiguous.
+
+    Returns
+    -------
+    array
+        With contiguous rows (y, x), any distance apart.
+
+    Raises
+    ------
+    ValueError
+        Wrong shape or type, or an output that cannot be written as it is.
+    """
+    fits = array.ndim == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.dtype(dtype):
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(
+            f"{name}: expected ({wanted}) {np.dtype(dtype)} in native byte order, "
+            f"got {array.shape} {array.dtype.str}"
+        )
+    row = array[0] if array.ndim > 2 and array.shape[0] else array
+    ready = row.flags.c_contiguous and row.flags.aligned
+    if output and not (ready and array.flags.writeable):
+        raise ValueError(f"{name}: to be written to, so it must be writeable with contiguous rows")
+    return array if ready else np.ascontiguousarray(array)
+
+
+def address(array: Array) -> int:
+    """Address of the first element."""
+    return int(array.__array_interface__["data"][0])
+
+
+def row_table(arrays: Sequence[Array | int]) -> npt.NDArray[np.int64]:
+    """Addresses, bytes per integration and bytes per pixel of arrays of 4-byte pixels.
+
+    Parameters
+    ----------
+    arrays : sequence of array or int
+        Arrays (integration, y, x) with contiguous rows, as `require` returns them; or an address
+        where one tile of a stand-in lies, which every integration and tile shares.
+
+    Returns
+    -------
+    (array, 3) int64
+    """
+    table = np.zeros((len(arrays), 3), np.int64)
+    for line, array in zip(table, arrays, strict=True):
+        if isinstance(array, int):
+            line[0] = array
+        else:
+            line[:] = address(array), array.strides[0], array.itemsize
+    return table
+
+
+def scratch(words: int) -> int:
+    """Address of at least `words` words of 4 bytes that belong to the calling thread.
+
+    The place lies on a 64-byte boundary and stays valid, with its contents, until the same thread
+    asks for more.
+    """
+    held: Array | None = getattr(_local, "held", None)
+    if held is None or held.size < words + 16:
+        held = _local.held = np.zeros(words + 16, np.uint32)
+    return -(-address(held) // 64) * 64
