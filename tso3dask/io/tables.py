@@ -1,0 +1,113 @@
+"""Photometry and white-light tables (ECSV): written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tso3dask.errors import InputError
+from tso3dask.io.atomic import write_text
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["read_table", "table_size", "table_text", "write_table"]
+
+Columns = Mapping[str, tuple[Any, str | None]]
+"""Values and unit by column name, in column order."""
+
+
+def write_table(
+    final: str | os.PathLike[str],
+    columns: Columns,
+    meta: Mapping[str, Any],
+    run_id: str | None = None,
+) -> Path:
+    """Write a table of one row per integration.
+
+    Parameters
+    ----------
+    final : path
+        Where it goes (``..._phot.ecsv``, ``..._whtlt.ecsv``); an older file is replaced.
+    columns : mapping of str to (values, unit)
+        One-dimensional numbers of one length; unit is text, or None for plain numbers.
+    meta : mapping
+        Header entries in order. ``number_of_integrations`` is added if it is missing.
+    run_id : str, optional
+        Name of the run, for the unfinished file.
+
+    Returns
+    -------
+    pathlib.Path
+        `final`.
+    """
+    return write_text(final, table_text(columns, meta), run_id)
+
+
+def table_text(columns: Columns, meta: Mapping[str, Any]) -> str:
+    """Return a table as ECSV text, blank separated, as `write_table` writes it."""
+    values = {name: np.asarray(data) for name, (data, _) in columns.items()}
+    lengths = {data.shape for data in values.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
+        found = ", ".join(f"{name} {data.shape}" for name, data in values.items())
+        raise ValueError(f"table columns must be one-dimensional and of one length, got {found}")
+    (rows,) = next(iter(lengths))
+    entries = OrderedDict(meta)
+    entries.setdefault("number_of_integrations", rows)
+    head = _header(columns, values, entries)
+    body = zip(*(_texts(data) for data in values.values()), strict=True)
+    return head + "".join(" ".join(row) + "\n" for row in body)
+
+
+def read_table(path: str | os.PathLike[str]) -> QTable:
+    """Read a photometry or white-light table, of this package or of the ``jwst`` pipeline.
+
+    Returns
+    -------
+    astropy.table.QTable
+        Columns with units as quantities; ``meta`` as in the header.
+    """
+    from astropy.table import QTable
+
+    try:
+        return QTable.read(path, format="ascii.ecsv")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not an ECSV table ({reason})") from error
+
+
+def table_size(rows: int, columns: int) -> int:
+    """Return about how many bytes a table will have."""
+    return 1500 + columns * (100 + 19 * rows)
+
+
+def _header(columns: Columns, values: Mapping[str, np.ndarray], meta: Mapping) -> str:
+    """Return header and line of names, as astropy writes them for a table without rows."""
+    from astropy import units
+    from astropy.table import QTable
+
+    table = QTable(meta=meta)
+    for name, (_, unit) in columns.items():
+        empty = values[name][:0]
+        table[name] = empty if unit is None else empty << units.Unit(unit)
+    stream = io.StringIO()
+    table.write(stream, format="ascii.ecsv")
+    return stream.getvalue()
+
+
+def _texts(data: np.ndarray) -> list[str]:
+    """Return numbers as the shortest text that reads back as the same number."""
+    if data.dtype.kind not in "fiu":
+        raise ValueError(f"table columns must be numbers, got {data.dtype}")
+    native = data.astype(data.dtype.newbyteorder("="), copy=False)
+    if native.dtype.kind == "f" and native.itemsize < 8:
+        return [str(value) for value in native]
+    return [repr(value) for value in native.tolist()]
