@@ -324,19 +324,24 @@ def _set(header: fits.Header, keyword: str, value: str, comment: str) -> None:
 
 
 def _set_association(header: fits.Header, pool: str | None, table: str | None) -> None:
+    """Set the keywords of the association; a section for them precedes all other sections."""
     wanted = [
         ("ASNPOOL", pool, "Name of the ASN pool"),
         ("ASNTABLE", table, "Name of the ASN table"),
     ]
-    missing = [card for card in wanted if card[1] is not None and card[0] not in header]
-    for keyword, value, _ in wanted:
-        if value is not None and keyword in header:
+    wanted = [card for card in wanted if card[1] is not None]
+    present = [keyword for keyword, _, _ in wanted if keyword in header]
+    for keyword, value, comment in wanted:
+        if keyword in header:
             header[keyword] = value
-    if missing and len(missing) == len([c for c in wanted if c[1] is not None]):
-        for text in ("", "        Association information", ""):
-            header.append((" ", text), end=True)
-    for card in missing:
-        header.append(card, end=True)
+        elif present:
+            header.insert(present[0], (keyword, value, comment), after=keyword > present[0])
+    if wanted and not present:
+        keywords = list(header)
+        at = keywords.index("") if "" in keywords else len(keywords)
+        titles = [("", ""), ("", "        Association information"), ("", "")]
+        for card in reversed([*titles, *wanted]):
+            header.insert(at, card)
 
 
 def _set_step(header: fits.Header, step: str, status: str) -> None:

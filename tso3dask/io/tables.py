@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tso3dask.errors import InputError
-from tso3dask.io.atomic import write_text
+from tso3dask.io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
 __all__ = ["read_table", "table_size", "table_text", "write_table"]
+
+_ROWS = 10_000
 
 Columns = Mapping[str, tuple[Any, str | None]]
 """Values and unit by column name, in column order."""
@@ -47,11 +49,19 @@ def write_table(
     pathlib.Path
         `final`.
     """
-    return write_text(final, table_text(columns, meta), run_id)
+    with atomic_path(final, run_id) as part, open(part, "wb") as stream:
+        for text in _pieces(columns, meta):
+            stream.write(text.encode())
+    return Path(final)
 
 
 def table_text(columns: Columns, meta: Mapping[str, Any]) -> str:
     """Return a table as ECSV text, blank separated, as `write_table` writes it."""
+    return "".join(_pieces(columns, meta))
+
+
+def _pieces(columns: Columns, meta: Mapping[str, Any]) -> Iterator[str]:
+    """Yield header and blocks of rows of a table."""
     values = {name: np.asarray(data) for name, (data, _) in columns.items()}
     lengths = {data.shape for data in values.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) != 1:
@@ -60,9 +70,10 @@ def table_text(columns: Columns, meta: Mapping[str, Any]) -> str:
     (rows,) = next(iter(lengths))
     entries = OrderedDict(meta)
     entries.setdefault("number_of_integrations", rows)
-    head = _header(columns, values, entries)
-    body = zip(*(_texts(data) for data in values.values()), strict=True)
-    return head + "".join(" ".join(row) + "\n" for row in body)
+    yield _header(columns, values, entries)
+    for first in range(0, rows, _ROWS):
+        texts = [_texts(data[first : first + _ROWS]) for data in values.values()]
+        yield "".join(" ".join(row) + "\n" for row in zip(*texts, strict=True))
 
 
 def read_table(path: str | os.PathLike[str]) -> QTable:
