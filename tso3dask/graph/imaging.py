@@ -313,8 +313,8 @@ def photometry_table(
     return photometry_columns(
         sums,
         unit=setup.unit,
-        mjd=times.mjd_avg,
-        bjd_tdb=times.tdb_mid,
+        mjd=times.times["mjd_avg"],
+        bjd_tdb=times.times["tdb_mid"],
         x=x,
         y=y,
         ra=ra,

@@ -49,8 +49,7 @@ class SpectrumSetup:
     along : ndarray
         Wavelength (dispersion,) of the whole array along dispersion, NaN where not valid.
     limits : tuple
-        Lower and upper limit across and first and last element along dispersion, 0-based,
-        inclusive.
+        First and last column and row of the aperture, 1-based: xstart, xstop, ystart, ystop.
     dispaxis, spectral_order : int
         Dispersion direction (1 = x, 2 = y) and order.
     slit_name, source_type, instrument : str or None
@@ -70,7 +69,7 @@ class SpectrumSetup:
     plan: Any
     wavelength: np.ndarray
     along: np.ndarray
-    limits: tuple[float, float, int | None, int | None]
+    limits: tuple[Any, Any, Any, Any]
     dispaxis: int
     spectral_order: int
     slit_name: str | None
@@ -272,11 +271,12 @@ def _make_setup(
         notes.append("PIXAR_SR is missing: fluxes are not correct")
     elif not complete:
         notes.append("the photom step has not been run: fluxes are sums in DN/s")
+    edges = aperture.header_limits()
     setup = SpectrumSetup(
         plan=box_plan(aperture),
         wavelength=valid,
         along=aperture.wavelength,
-        limits=(aperture.lower, aperture.upper, aperture.left, aperture.right),
+        limits=tuple(edges[k] for k in ("EXTRXSTR", "EXTRXSTP", "EXTRYSTR", "EXTRYSTP")),
         dispaxis=params.dispaxis,
         spectral_order=order,
         slit_name=slit,

@@ -148,7 +148,7 @@ def flag_stage(parameters: PipelineParameters, nints: int) -> FlagOutliers:
         Window(step.rolling_window_width, nints),
         dq_ops.interpret_good_bits(step.good_bits),
         float(step.maskpt),
-        float(step.snr[0]),
+        float(step.threshold),
     )
 
 
