@@ -1,0 +1,439 @@
+"""The quick-look figure of an observation."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tso3dask.quicklook import Channel, QuickLook, bin_edges, bin_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_quicklook", "save_quicklook"]
+
+Array = NDArray[Any]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MOST_TIME_BINS = 300
+_MOST_WAVELENGTH_BINS = 150
+_CURVE_BINS = 120
+_BINNED_FROM = 8 * _CURVE_BINS
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """How the times of all channels are drawn: ``(time - zero) * scale``, or by number."""
+
+    label: str
+    source: str
+    zero: float = 0.0
+    scale: float = 1.0
+
+    def of(self, channel: Channel) -> Array:
+        """Return the position ``(row,)`` of each integration of a channel on the axis."""
+        if self.source == "integration":
+            return channel.integration.astype(float)
+        return (np.asarray(getattr(channel, self.source), dtype=float) - self.zero) * self.scale
+
+
+def save_quicklook(look: QuickLook, path: str | os.PathLike[str]) -> Path:
+    """Draw the quick-look figure and write it as PNG; the file appears when it is whole."""
+    path = Path(path)
+    figure = draw_quicklook(look)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        figure.savefig(part, format="png", dpi=150)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def draw_quicklook(look: QuickLook) -> Figure:
+    """Draw light curves, dynamic spectra, flagged pixels and centroids on one time axis.
+
+    Parameters
+    ----------
+    look : QuickLook
+        Any number of integrations; long series are binned for the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not registered with pyplot, so nothing needs to be closed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    channels = [c for c in look.channels if len(c.flux)]
+    time = _time_axis(channels)
+    panels = _panels(channels)
+    heights = [height for _, height, _ in panels]
+    figure = Figure(figsize=(10, 1.6 + 1.05 * sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(h_pad=0.03, hspace=0.03)  # type: ignore[union-attr]
+    axes = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    colour = {id(c): i for i, c in enumerate(channels)}
+    for axis, (draw, _, members) in zip(axes, panels, strict=True):
+        draw(axis, members, time, [colour[id(c)] for c in members])
+        _mark_segments(axis, members, time)
+        axis.tick_params(which="both", direction="in", top=True, right=True)
+    axes[-1].set_xlabel(time.label)
+    _set_time_limits(axes[-1], channels, time)
+    figure.align_ylabels(axes)
+    title = " · ".join(part for part in (look.target, look.mode) if part) or look.product
+    axes[0].set_title(title + "\n", loc="left", fontsize=13, fontweight="bold")
+    axes[0].text(
+        0.0, 1.05, _subtitle(look, channels), transform=axes[0].transAxes, fontsize=9, color="0.35"
+    )
+    return figure
+
+
+def _subtitle(look: QuickLook, channels: list[Channel]) -> str:
+    count = sum(len(c.flux) for c in channels[:1])
+    segments = len(channels[0].segment_starts) if channels else 0
+    parts = f"{segments} segments (dashed)" if segments > 1 else "1 segment"
+    return f"{look.product} · {count:,} integrations · {parts}"
+
+
+def _mark_beyond(axis: Axes, x: Array, y: Array, index: int) -> None:
+    """Mark the integrations that lie above or below the limits by triangles at the edge."""
+    low, high = axis.get_ylim()
+    for beyond, edge, marker in ((y > high, high, "^"), (y < low, low, "v")):
+        (line,) = axis.plot(
+            x[beyond],
+            np.full(np.count_nonzero(beyond), edge),
+            linestyle="none",
+            marker=marker,
+            markersize=5,
+            markeredgewidth=0,
+            color=_COLOURS[index % len(_COLOURS)],
+            clip_on=False,
+            zorder=3,
+        )
+        line.set_in_layout(False)
+
+
+def _panels(channels: list[Channel]) -> list[tuple[Any, float, list[Channel]]]:
+    """Return what is drawn from top to bottom: function, relative height, channels."""
+    panels: list[tuple[Any, float, list[Channel]]] = [
+        (_draw_raw, 1.3, channels),
+        (_draw_normalised, 2.4, channels),
+    ]
+    for channel in channels:
+        if channel.spectra is not None and np.size(channel.spectra):
+            panels.append((_draw_spectra, 2.2, [channel]))  # noqa: PERF401
+    tracked = [c for c in channels if c.centroid_x is not None and c.centroid_y is not None]
+    if tracked:
+        panels.append((_draw_centroid, 1.5, tracked))
+    flagged = [c for c in channels if c.flagged is not None]
+    if flagged:
+        panels.append((_draw_flagged, 1.1, flagged))
+    return panels
+
+
+def _time_axis(channels: list[Channel]) -> TimeAxis:
+    """Choose barycentric times, else UTC, else integration numbers, for all channels alike."""
+    for source, name in (("bjd", "BMJD(TDB)"), ("mjd", "MJD(UTC)")):
+        times = [
+            np.asarray(getattr(c, source), dtype=float)
+            for c in channels
+            if getattr(c, source) is not None
+        ]
+        if len(times) < len(channels) or not channels:
+            continue
+        if not all(np.isfinite(t).any() and np.nanmax(t) > 0 for t in times):
+            continue
+        low = min(np.nanmin(t) for t in times)
+        span = max(np.nanmax(t) for t in times) - low
+        unit, scale = ("days", 1.0) if span > 4 else ("hours", 24.0)
+        if span < 1.5 / 24:
+            unit, scale = "minutes", 1440.0
+        zero = np.floor(low * 1e4) / 1e4
+        return TimeAxis(f"Time since {name} {zero:.4f} ({unit})", source, zero, scale)
+    return TimeAxis("Integration number", "integration")
+
+
+def _set_time_limits(axis: Axes, channels: list[Channel], time: TimeAxis) -> None:
+    positions = [time.of(c) for c in channels]
+    low = min(np.nanmin(p) for p in positions)
+    high = max(np.nanmax(p) for p in positions)
+    steps = [np.nanmedian(np.diff(p)) for p in positions if len(p) > 1]
+    margin = max([0.01 * (high - low), *(0.6 * abs(step) for step in steps)]) or 0.5
+    axis.set_xlim(low - margin, high + margin)
+    if time.source == "integration":
+        axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _mark_segments(axis: Axes, channels: list[Channel], time: TimeAxis) -> None:
+    for channel in channels[:1]:
+        position = time.of(channel)
+        for start in channel.segment_starts[1:]:
+            if 0 < start < len(position):
+                middle = 0.5 * (position[start - 1] + position[start])
+                axis.axvline(middle, color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.5)
+
+
+def _points(axis: Axes, x: Array, y: Array, index: int, medians: bool = True) -> None:
+    """Draw single integrations; of very many, a faint cloud with the medians of runs on top."""
+    many = len(x) >= _BINNED_FROM
+    marker, colour = _MARKERS[index % len(_MARKERS)], _COLOURS[index % len(_COLOURS)]
+    axis.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=marker,
+        markersize=float(np.clip(90.0 / np.sqrt(max(len(x), 1)), 0.8, 4.5)),
+        markeredgewidth=0,
+        color=colour,
+        alpha=float(np.clip(30.0 / np.sqrt(len(x)), 0.15, 0.5)) if many and medians else 0.85,
+        rasterized=True,
+    )
+    if many and medians:
+        axis.plot(
+            _medians(x, _CURVE_BINS),
+            _medians(y, _CURVE_BINS),
+            linestyle="none",
+            marker=marker,
+            markersize=4.2,
+            color=colour,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )
+
+
+def _legend(axis: Axes, entries: list[tuple[int, str]], location: str, columns: int = 1) -> None:
+    """Add a legend with one clear marker for each (colour index, text)."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            markersize=5.5,
+            markeredgewidth=0,
+            label=text,
+            marker=_MARKERS[index % len(_MARKERS)],
+            color=_COLOURS[index % len(_COLOURS)],
+        )
+        for index, text in entries
+    ]
+    axis.legend(
+        handles=handles,
+        loc=location,
+        fontsize=8,
+        framealpha=0.85,
+        edgecolor="none",
+        handletextpad=0.1,
+        borderaxespad=0.3,
+        ncols=columns,
+        columnspacing=1.2,
+    )
+
+
+def _scatter(values: Array) -> float:
+    """Return the robust scatter from one integration to the next, in units of `values`."""
+    steps = np.diff(values)
+    steps = steps[np.isfinite(steps)]
+    if steps.size < 10:
+        return float("nan")
+    return float(1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2.0))
+
+
+def _medians(values: Array, bins: int) -> Array:
+    """Return the median of each of `bins` runs of rows, NaN left out."""
+    edges = bin_edges(len(values), bins)
+    out = np.full(len(edges) - 1, np.nan)
+    for k, (a, b) in enumerate(pairwise(edges)):
+        finite = values[a:b][np.isfinite(values[a:b])]
+        if finite.size:
+            out[k] = np.median(finite)
+    return out
+
+
+def _limits(values: Array) -> tuple[float, float]:
+    """Return limits that show what lasts (a transit, a drift), not single outliers.
+
+    The range of medians of neighbours, widened by the scatter between integrations.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size < 12:
+        low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 1.0)
+        pad = 0.12 * (high - low) or abs(high) * 1e-3 or 1.0
+        return float(low - pad), float(high + pad)
+    trend = _medians(
+        finite, max(len(finite) // 4, 3) if len(finite) < _BINNED_FROM else _CURVE_BINS
+    )
+    low, high = float(trend.min()), float(trend.max())
+    noise = _scatter(finite) * (4.0 if len(finite) < _BINNED_FROM else 2.5)
+    pad = max(np.nan_to_num(noise), 0.06 * (high - low)) or abs(high) * 1e-3 or 1.0
+    return low - pad, high + pad
+
+
+def _draw_raw(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]) -> None:
+    for channel, index in zip(channels, indices, strict=True):
+        _points(axis, time.of(channel), channel.flux, index, medians=False)
+    first = channels[0]
+    unit = f"\n({first.unit})" if first.unit else ""
+    axis.set_ylabel(f"{first.flux_name}{unit}")
+    low, high = axis.get_ylim()
+    if len(channels) > 1 and low > 0 and high / low > 8:
+        axis.set_yscale("log")
+    else:
+        axis.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 5))
+
+
+def _relative(flux: Array) -> Array:
+    """Return the change against the median, NaN where there is no positive median."""
+    middle = np.nanmedian(flux) if np.isfinite(flux).any() else np.nan
+    return flux / middle - 1.0 if middle > 0 else np.full(len(flux), np.nan)
+
+
+def _draw_normalised(
+    axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]
+) -> None:
+    curves = [_relative(c.flux) for c in channels]
+    limits = [_limits(curve) for curve in curves]
+    low, high = min(a for a, _ in limits), max(b for _, b in limits)
+    factor, unit = (100.0, "%") if high - low > 5e-3 else (1e6, "ppm")
+    entries = []
+    for channel, curve, index in zip(channels, curves, indices, strict=True):
+        _points(axis, time.of(channel), curve * factor, index)
+        noise = _scatter(curve) * 1e6
+        text = f"scatter {noise:,.0f} ppm per integration" if np.isfinite(noise) else ""
+        entries.append((index, ": ".join(part for part in (channel.label, text) if part)))
+    axis.axhline(0, color="0.4", linewidth=0.7, zorder=0.6)
+    axis.set_ylim(low * factor, high * factor)
+    axis.set_ylabel(f"Relative flux\n(change, {unit})")
+    for channel, curve, index in zip(channels, curves, indices, strict=True):
+        if len(curve) < _BINNED_FROM:
+            _mark_beyond(axis, time.of(channel), curve * factor, index)
+    entries = [entry for entry in entries if entry[1]]
+    if entries:
+        _legend(axis, entries, "lower right")
+
+
+def _draw_flagged(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]) -> None:
+    top = 0.0
+    for channel, index in zip(channels, indices, strict=True):
+        values = 100.0 * np.asarray(channel.flagged, dtype=float)
+        top = max(top, np.nanmax(values) if np.isfinite(values).any() else 0.0)
+        _points(axis, time.of(channel), values, index)
+    axis.set_ylim(0, top * 1.12 or 1.0)
+    axis.set_ylabel("Outlier pixels\n(%)")
+
+
+def _draw_centroid(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]) -> None:
+    entries, limits = [], []
+    for channel, index in zip(channels, indices, strict=True):
+        for k, name in enumerate(("x", "y")):
+            values = np.asarray(getattr(channel, f"centroid_{name}"), dtype=float)
+            middle = np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else np.nan
+            offset = values - middle
+            limits.append(_limits(offset))
+            entries.append((2 * index + k, f"{channel.label} {name} − {middle:.3f}".strip()))
+            _points(axis, time.of(channel), offset, 2 * index + k)
+    low, high = min(a for a, _ in limits), max(b for _, b in limits)
+    axis.axhline(0, color="0.4", linewidth=0.7, zorder=0.6)
+    axis.set_ylim(low, high + 0.22 * (high - low))
+    axis.set_ylabel("Centroid\n(pixel)")
+    _legend(axis, entries, "upper right", columns=len(entries))
+
+
+def _centres_to_edges(centres: Array) -> Array:
+    """Return the edges ``(n + 1,)`` between centres, with end cells as wide as their neighbours."""
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = 0.5 * (centres[1:] + centres[:-1])
+    return np.concatenate(
+        [
+            [centres[0] - (middle[0] - centres[0])],
+            middle,
+            [centres[-1] + (centres[-1] - middle[-1])],
+        ]
+    )
+
+
+def _binned_spectra(channel: Channel) -> tuple[Array, Array, Array]:
+    """Return time-bin row edges, wavelengths and spectra, small enough to draw."""
+    spectra = np.asarray(channel.spectra, dtype=float)
+    rows = channel.spectra_edges
+    edges = np.arange(len(spectra) + 1) if rows is None else np.asarray(rows)
+    if len(spectra) > _MOST_TIME_BINS:
+        coarse = bin_edges(len(spectra), _MOST_TIME_BINS)
+        spectra, edges = bin_rows(spectra, coarse), edges[coarse]
+    wavelength = np.asarray(
+        np.arange(spectra.shape[1]) if channel.wavelength is None else channel.wavelength,
+        dtype=float,
+    )
+    usable = np.isfinite(wavelength) & np.isfinite(spectra).any(axis=0)
+    order = np.flatnonzero(usable)[np.argsort(wavelength[usable], kind="stable")]
+    wavelength, spectra = wavelength[order], spectra[:, order]
+    if len(wavelength) > _MOST_WAVELENGTH_BINS:
+        coarse = bin_edges(len(wavelength), _MOST_WAVELENGTH_BINS)
+        spectra = bin_rows(spectra.T, coarse).T
+        wavelength = bin_rows(wavelength, coarse)
+    return edges, wavelength, spectra
+
+
+def _draw_spectra(axis: Axes, channels: list[Channel], time: TimeAxis, _: list[int]) -> None:
+    (channel,) = channels
+    edges, wavelength, spectra = _binned_spectra(channel)
+    name = "Wavelength (μm)" if channel.wavelength is not None else "Column"
+    axis.set_ylabel(f"{channel.label}\n{name}" if channel.label else name)
+    if not len(wavelength):
+        return
+    middle = np.full(len(wavelength), np.nan)
+    seen = np.isfinite(spectra).any(axis=0)
+    middle[seen] = np.nanmedian(spectra[:, seen], axis=0)
+    middle[~(middle > 0)] = np.nan
+    change = 100.0 * (spectra / middle - 1.0)
+    finite = change[np.isfinite(change)]
+    if not finite.size:
+        return
+    low, high = np.percentile(finite, [2, 98])
+    position = time.of(channel)
+    starts = position[edges[:-1]]
+    steps = np.diff(position)
+    step = np.nanmedian(steps) if len(steps) else 1.0
+    ends = position[edges[1:] - 1]
+    mesh = None
+    for block in _contiguous(starts, ends, step):
+        x = np.append(starts[block] - step / 2, ends[block][-1] + step / 2)
+        mesh = axis.pcolormesh(
+            x,
+            _centres_to_edges(wavelength),
+            change[block].T,
+            cmap="cividis",
+            vmin=low,
+            vmax=high,
+            rasterized=True,
+            shading="flat",
+        )
+    if mesh is not None:
+        bar = axis.figure.colorbar(mesh, ax=axis, pad=0.01, aspect=18, extend="both")
+        bar.set_label("Change against\nmedian spectrum (%)", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+
+
+def _contiguous(starts: Array, ends: Array, step: float) -> list[slice]:
+    """Return runs of time bins with no gap of more than three integrations between them."""
+    gaps = np.flatnonzero(~(starts[1:] - ends[:-1] <= 3 * step)) + 1
+    bounds = [0, *gaps.tolist(), len(starts)]
+    return [
+        slice(a, b)
+        for a, b in pairwise(bounds)
+        if np.isfinite(starts[a:b]).all() and np.isfinite(ends[a:b]).all()
+    ]
