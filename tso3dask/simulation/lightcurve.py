@@ -28,9 +28,7 @@ def overlap_area(separation: np.ndarray, k: float) -> np.ndarray:
     d = z[crossing]
     small = np.arccos(np.clip((d**2 + k**2 - 1) / (2 * d * k), -1, 1))
     large = np.arccos(np.clip((d**2 + 1 - k**2) / (2 * d), -1, 1))
-    kite = 0.5 * np.sqrt(
-        np.clip((-d + k + 1) * (d + k - 1) * (d - k + 1) * (d + k + 1), 0, None)
-    )
+    kite = 0.5 * np.sqrt(np.clip((-d + k + 1) * (d + k - 1) * (d - k + 1) * (d + k + 1), 0, None))
     out[crossing] = (k**2 * small + large - kite) / (np.pi * k**2)
     return out
 

@@ -11,13 +11,22 @@ from .recipe import INT_TIMES_DTYPE, Recipe, Timeline
 from .scene import star_centre
 from .wcs import ROLL, SOURCE_YPOS, TARGET, build_wcs
 
-__all__ = ["DATE", "build_model", "exposure_root", "product_name"]
+__all__ = ["DATE", "build_model", "describe_segment", "exposure_root", "product_name"]
 
 DATE = "2022-07-31T00:00:00.000"
 _DONE = (
-    "assign_wcs dq_init saturation superbias linearity dark_sub jump ramp_fit gain_scale "
-    "srctype flat_field"
-).split()
+    "assign_wcs",
+    "dq_init",
+    "saturation",
+    "superbias",
+    "linearity",
+    "dark_sub",
+    "jump",
+    "ramp_fit",
+    "gain_scale",
+    "srctype",
+    "flat_field",
+)
 
 
 def exposure_root(recipe: Recipe, exposure: int, detector: str) -> str:
@@ -88,7 +97,7 @@ def _wcsinfo(recipe: Recipe, traces: tuple[Trace, ...]) -> dict[str, Any]:
     half = 0.5 * mode.pixel_scale / 3600 * np.array([nx, ny])
     corners = [(-1, -1), (-1, 1), (1, 1), (1, -1)]
     region = " ".join(f"{ra + i * half[0]:.9f} {dec + j * half[1]:.9f}" for i, j in corners)
-    info = {
+    info: dict[str, Any] = {
         "wcsaxes": 2 if mode.imaging else 3,
         "crpix1": xc + 1,
         "crpix2": yc + 1,
@@ -121,14 +130,7 @@ def _wcsinfo(recipe: Recipe, traces: tuple[Trace, ...]) -> dict[str, Any]:
     return info
 
 
-def _meta(
-    recipe: Recipe,
-    detector: str,
-    traces: tuple[Trace, ...],
-    timeline: Timeline,
-    exposure: int,
-    segment: int,
-) -> dict[str, Any]:
+def _meta(recipe: Recipe, detector: str, traces: tuple[Trace, ...]) -> dict[str, Any]:
     mode = recipe.mode
     ny, nx = recipe.shape
     ra, dec = TARGET
@@ -137,7 +139,7 @@ def _meta(
     steps["photom"] = "COMPLETE" if recipe.photom else "SKIPPED"
     if traces and mode.exp_type in ("NRS_BRIGHTOBJ", "NRC_TSGRISM"):
         steps["extract_2d"] = "COMPLETE"
-    meta = {
+    meta: dict[str, Any] = {
         "telescope": "JWST",
         "origin": "STSCI",
         "date": DATE,
@@ -160,7 +162,6 @@ def _meta(
             "visit_group": "04",
             "sequence_id": "1",
             "activity_id": "01",
-            "exposure_number": str(exposure + 1),
         },
         "visit": {"status": "SUCCESSFUL", "tsovisit": True},
         "target": {
@@ -182,7 +183,6 @@ def _meta(
             "module": mode.module,
             "fixed_slit": mode.slit,
         },
-        "exposure": _exposure_meta(recipe, timeline, exposure, segment),
         "subarray": {
             "name": mode.subarray,
             "xstart": mode.corner[0],
@@ -241,24 +241,20 @@ def _set_slit(model: Any, recipe: Recipe, traces: tuple[Trace, ...]) -> None:
         model.source_ypos = float(traces[0].centre_at(np.array(nx / 2)))
 
 
-def build_model(
-    recipe: Recipe,
-    detector: str,
-    traces: tuple[Trace, ...],
-    timeline: Timeline,
-    exposure: int,
-    segment: int,
-) -> Any:
-    """Data model of a segment with one blank integration; its file is the pattern to fill.
+def build_model(recipe: Recipe, detector: str, traces: tuple[Trace, ...]) -> Any:
+    """Make the data model of a detector's segments, with one blank integration.
+
+    Its file is the pattern to fill; `describe_segment` completes it.
 
     Returns
     -------
-    stdatamodels CubeModel or SlitModel, every extension of the final file present.
+    stdatamodels CubeModel or SlitModel, every image of the final file present.
     """
     from stdatamodels.jwst import datamodels
 
     ny, nx = recipe.shape
-    model = getattr(datamodels, recipe.model)((1, ny, nx))
+    kind = getattr(datamodels, recipe.model)
+    model = kind((1, ny, nx), validate_on_assignment=False)
     for name in ("dq", "err", "var_poisson", "var_rnoise", *(["var_flat"] * recipe.var_flat)):
         setattr(model, name, np.zeros((1, ny, nx), np.uint32 if name == "dq" else np.float32))
     if recipe.wavelength and traces:
@@ -266,18 +262,26 @@ def build_model(
     if recipe.area:
         y, x = np.indices((ny, nx)) / max(ny, nx) - 0.5
         model.area = (1 + 0.01 * x + 0.005 * y).astype(np.float32)
-    _assign(model.meta, _meta(recipe, detector, traces, timeline, exposure, segment))
+    _assign(model.meta, _meta(recipe, detector, traces))
     for path, value in recipe.mode.extra.items():
         model[path] = value
     if recipe.model == "SlitModel":
         _set_slit(model, recipe, traces)
     else:
         model.meta.target.source_type = recipe.srctype
+    model.meta.wcs = build_wcs(recipe, traces)
+    return model
+
+
+def describe_segment(
+    model: Any, recipe: Recipe, timeline: Timeline, exposure: int, segment: int
+) -> None:
+    """Set in `model` what differs between exposures and segments."""
     begin = exposure * recipe.nints
     first = begin + recipe.starts[segment]
     rows = slice(first, first + recipe.segments[segment])
     table = _int_times(recipe, timeline, rows, slice(begin, begin + recipe.nints))
     if table is not None:
         model.int_times = table
-    model.meta.wcs = build_wcs(recipe, traces)
-    return model
+    model.meta.observation.exposure_number = str(exposure + 1)
+    _assign(model.meta.exposure, _exposure_meta(recipe, timeline, exposure, segment))

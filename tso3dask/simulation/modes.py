@@ -115,7 +115,6 @@ _NRS: dict[str, Any] = {
 }
 
 
-
 def _soss_orders(rows: int, first_row: int = 0) -> tuple[Dispersion, ...]:
     """Three orders of the SOSS grism as seen in `rows` rows from `first_row` of SUBSTRIP256."""
 
@@ -336,7 +335,7 @@ MODES: dict[str, Mode] = {
                         (2.72, 3.72),
                         bend=0.015,
                         lit=(490 / 2047, 2040 / 2047),
-                        centre=(8.6 / 32, 5.2 / 32, -3.1 / 32),
+                        centre=(12.4 / 32, 5.2 / 32, -3.1 / 32),
                         sigma=(0.7, 0.8),
                         tilt=0.03,
                     ),
@@ -347,7 +346,7 @@ MODES: dict[str, Mode] = {
                         (3.82, 5.17),
                         bend=0.02,
                         lit=(8 / 2047, 1990 / 2047),
-                        centre=(14.2 / 32, 2.3 / 32, -4.4 / 32),
+                        centre=(15.6 / 32, 2.3 / 32, -4.4 / 32),
                         sigma=(0.8, 0.95),
                         tilt=0.03,
                     ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .recipe import Recipe, Timeline, rng_for
-from .scene import Scene
+from .scene import Scene, star_centre
 
 __all__ = ["EVENT_DTYPE", "Chunk", "Detector"]
 
@@ -67,10 +67,11 @@ class Detector:
         shape = recipe.shape
         pattern = rng.standard_normal(shape, dtype=np.float32)
         self.flat = np.float32(1) + np.float32(FLAT_ERROR) * pattern
-        read = recipe.mode.read_noise / (recipe.mode.gain * recipe.integration_time)
-        read = read * (1 + 0.1 * rng.standard_normal(shape))
+        typical = recipe.mode.read_noise / (recipe.mode.gain * recipe.integration_time)
+        read = typical * (1 + 0.1 * rng.standard_normal(shape))
         self.var_rnoise = ((read * self.scene.conversion) ** 2).astype(np.float32)
         draw = rng.random(shape)
+        draw[self._core()] = 1.0
         self.hot = draw < recipe.hot_fraction
         self.dead = (draw >= recipe.hot_fraction) & (
             draw < recipe.hot_fraction + recipe.dead_fraction
@@ -83,6 +84,14 @@ class Detector:
         self.dq[self.dead] |= DEAD | DO_NOT_USE
         self.dq[self.reference] = REFERENCE_PIXEL | DO_NOT_USE
         self.blank = self.dead | self.reference
+
+    def _core(self) -> np.ndarray:
+        """Pixels kept free of permanent defects: the core of an imaged star."""
+        y, x = np.indices(self.recipe.shape)
+        if not self.recipe.mode.imaging:
+            return np.zeros(self.recipe.shape, bool)
+        yc, xc = star_centre(self.recipe)
+        return np.hypot(y - yc, x - xc) < 3.0 * self.recipe.mode.psf_sigma
 
     def _reference_pixels(self) -> np.ndarray:
         left, right, bottom, top = self.recipe.mode.reference_pixels
@@ -148,9 +157,7 @@ class Detector:
         for array in floats:
             array[:, self.blank] = np.nan
             array[at] = np.nan
-        return Chunk(
-            sci, err, dq, var_poisson, var_rnoise, var_flat, np.concatenate(rays), gone
-        )
+        return Chunk(sci, err, dq, var_poisson, var_rnoise, var_flat, np.concatenate(rays), gone)
 
     def _positions(
         self, rng: np.random.Generator, rate: float, where: tuple[int, ...]
@@ -159,7 +166,8 @@ class Detector:
         count = int(rng.poisson(rate * ny * nx))
         flat = np.unique(rng.integers(0, ny * nx, count))
         events = np.zeros(len(flat), EVENT_DTYPE)
-        for name, value in zip(("exposure", "detector", "segment", "integration"), where):
+        names = ("exposure", "detector", "segment", "integration")
+        for name, value in zip(names, where, strict=True):
             events[name] = value
         events["y"], events["x"] = np.divmod(flat, nx)
         return events
@@ -186,9 +194,7 @@ class Detector:
         sci[at] += events["amplitude"].astype(np.float32)
         return events[(dq[at] & DO_NOT_USE) == 0]
 
-    def _lose(
-        self, rng: np.random.Generator, where: tuple[int, ...], dq: np.ndarray
-    ) -> np.ndarray:
+    def _lose(self, rng: np.random.Generator, where: tuple[int, ...], dq: np.ndarray) -> np.ndarray:
         """Flag pixels without a value in this integration only."""
         events = self._positions(rng, self.recipe.lost_rate, where)
         dq[events["y"], events["x"]] |= np.uint32(DO_NOT_USE | JUMP_DET)

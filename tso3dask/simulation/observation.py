@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..errors import InputError
-from .metadata import build_model, exposure_root, product_name
+from .metadata import build_model, describe_segment, exposure_root, product_name
 from .noise import EVENT_DTYPE, Chunk, Detector
 from .recipe import Recipe, Timeline, make_recipe
 from .references import write_references
@@ -46,7 +46,7 @@ class Observation:
     truth_path: Path
 
     def truth(self) -> dict[str, np.ndarray]:
-        """What was put in; the names are explained in ``docs/simulator.md``."""
+        """Read what was put in; the names are explained in ``docs/simulator.md``."""
         with np.load(self.truth_path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
@@ -108,9 +108,10 @@ def simulate(
     asn = directory / f"{product_name(recipe)}_tso3_asn.json"
     members = _member_paths(recipe, directory)
     flat = [path for per_detector in members.values() for path in per_detector]
-    _clear(directory, [asn, *flat], overwrite)
+    _clear(directory, f"jw{recipe.mode.program}007001_*_calints.fits", overwrite)
     timeline = recipe.timeline()
     detectors = [Detector(recipe, index) for index in range(len(recipe.mode.detectors))]
+    models = [build_model(recipe, d.scene.detector, d.scene.traces) for d in detectors]
     rays: list[np.ndarray] = []
     lost: list[np.ndarray] = []
     for (exposure, index), paths in members.items():
@@ -118,6 +119,7 @@ def simulate(
             _write_member(
                 recipe,
                 detectors[index],
+                models[index],
                 timeline,
                 exposure,
                 segment,
@@ -156,7 +158,8 @@ def _member_paths(recipe: Recipe, directory: Path) -> dict[tuple[int, int], list
     }
 
 
-def _clear(directory: Path, paths: list[Path], overwrite: bool) -> None:
+def _clear(directory: Path, pattern: str, overwrite: bool) -> None:
+    """Make the folder; remove an earlier simulation's members or refuse."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -164,21 +167,22 @@ def _clear(directory: Path, paths: list[Path], overwrite: bool) -> None:
     if not overwrite:
         there = [
             path
-            for pattern in ("*_calints.fits", "*_asn.json", "steps.json")
-            for path in sorted(directory.glob(pattern))
+            for kind in ("*_calints.fits", "*_asn.json", "steps.json")
+            for path in sorted(directory.glob(kind))
         ]
         if there:
             raise InputError(
                 f"simulate: {directory} already holds {there[0].name}; give another folder or"
                 " overwrite"
             )
-    for path in paths:
-        path.unlink(missing_ok=True)
+    for path in directory.glob(pattern):
+        path.unlink()
 
 
 def _write_member(
     recipe: Recipe,
     detector: Detector,
+    model: Any,
     timeline: Timeline,
     exposure: int,
     segment: int,
@@ -188,9 +192,7 @@ def _write_member(
     lost: list[np.ndarray],
 ) -> None:
     first, size = recipe.starts[segment], recipe.segments[segment]
-    model = build_model(
-        recipe, detector.scene.detector, detector.scene.traces, timeline, exposure, segment
-    )
+    describe_segment(model, recipe, timeline, exposure, segment)
 
     def chunks() -> Iterator[tuple[int, Chunk]]:
         for start in range(0, size, step):
@@ -201,7 +203,6 @@ def _write_member(
             yield start, chunk
 
     write_segment(path, model, size, chunks())
-    model.close()
 
 
 def _write_asn(recipe: Recipe, path: Path, members: list[Path]) -> None:
@@ -259,4 +260,4 @@ def _write_truth(
         for key, values in detector.scene.star().items():
             truth[f"{key}_{name}" if key != "depth" else f"spectral_depth_{name}"] = values
     with path.open("wb") as file:
-        np.savez_compressed(file, **truth)
+        np.savez_compressed(file, **cast(Any, truth))

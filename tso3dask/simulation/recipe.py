@@ -76,7 +76,7 @@ class Recipe:
         return tuple(int(i) for i in np.cumsum((0, *self.segments[:-1])))
 
     def timeline(self) -> Timeline:
-        """Times, transit and pointing of every integration of every exposure."""
+        """Work out times, transit and pointing of every integration of every exposure."""
         total = self.nints * self.exposures
         cadence = self.mode.frame_time * (self.mode.ngroups + 1)
         number = np.arange(total)
@@ -129,7 +129,9 @@ def _number(name: str, value: float, low: float, high: float) -> float:
 
 def _count(name: str, value: int, low: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise InputError(f"simulate: {name} must be a whole number of at least {low}, got {value!r}")
+        raise InputError(
+            f"simulate: {name} must be a whole number of at least {low}, got {value!r}"
+        )
     return int(value)
 
 
@@ -137,7 +139,9 @@ def _segments(value: int | Sequence[int], nints: int) -> tuple[int, ...]:
     if isinstance(value, (int, np.integer)):
         count = _count("segments", int(value))
         if count > nints:
-            raise InputError(f"simulate: {count} segments need at least as many integrations, got {nints}")
+            raise InputError(
+                f"simulate: {count} segments need at least as many integrations, got {nints}"
+            )
         size = -(-nints // count)
         sizes = [min(size, nints - i * size) for i in range(count)]
         if min(sizes) < 1:
@@ -145,7 +149,9 @@ def _segments(value: int | Sequence[int], nints: int) -> tuple[int, ...]:
     else:
         sizes = [_count("segments", size) for size in value]
         if sum(sizes) != nints:
-            raise InputError(f"simulate: segments add up to {sum(sizes)} integrations, nints is {nints}")
+            raise InputError(
+                f"simulate: segments add up to {sum(sizes)} integrations, nints is {nints}"
+            )
     return tuple(sizes)
 
 

@@ -94,27 +94,39 @@ def _write_gain(recipe: Recipe, path: Path) -> None:
         model.save(str(path))
 
 
-def _aperture(recipe: Recipe, trace: Trace) -> dict[str, Any]:
-    """Extraction aperture around the middle of the trace, with background on both sides."""
+def _aperture(recipe: Recipe, traces: list[Trace]) -> dict[str, Any]:
+    """Place an extraction aperture, with background on both sides where there is room.
+
+    Positions are those of a source at its nominal place; NIRSpec's is moved to each detector's
+    trace, so what must stay clear of the star is measured from the middle of its trace.
+    """
     mode = recipe.mode
-    n_across = recipe.shape[0] if trace.dispaxis == 1 else recipe.shape[1]
-    along = trace.pixels
-    middle = float(np.mean(trace.centre_at(along)))
-    bow = float(np.ptp(trace.centre_at(along))) if mode.slit is None else 0.0
-    half = min(3.2 * float(np.max(trace.sigma_at(along))) + bow / 2, n_across / 4)
-    name = mode.slit or mode.exp_type
-    aperture: dict[str, Any] = {"id": name, "region_type": "target", "dispaxis": trace.dispaxis}
-    centre = int(round(middle))
-    width = 2 * max(int(round(half)), 2) + 1
-    axis = "y" if trace.dispaxis == 1 else "x"
-    if mode.exp_type == "NRS_BRIGHTOBJ":
-        aperture["extract_width"] = width
+    dispaxis = traces[0].dispaxis
+    n_along, n_across = recipe.shape[::-1] if dispaxis == 1 else recipe.shape
+    follows = mode.slit is not None
+    centres = [trace.centre_at(trace.pixels) for trace in traces]
+    if follows:
+        middles = [float(trace.centre_at(np.array(n_along // 2))) for trace in traces]
     else:
-        aperture[f"{axis}start"] = centre - width // 2
-        aperture[f"{axis}stop"] = centre + width // 2
-    gap = width / 2 + 2.0 * min(1.0, n_across / 32)
-    edges = [(1.0, middle - gap), (middle + gap, n_across - 2.0)]
-    sides = [side for side in edges if side[1] - side[0] >= 2.0]
+        middles = [float(np.mean(centre)) for centre in centres]
+    centre = round(float(np.mean(middles)))
+    bow = max(float(np.max(np.abs(c - m))) for c, m in zip(centres, middles, strict=True))
+    sigma = max(float(np.max(trace.sigma_at(trace.pixels))) for trace in traces)
+    half = min(round(3.2 * sigma + (0 if follows else bow)), n_across // 4)
+    axis = "y" if dispaxis == 1 else "x"
+    aperture: dict[str, Any] = {
+        "id": mode.slit or mode.exp_type,
+        "region_type": "target",
+        "dispaxis": dispaxis,
+        f"{axis}start": centre - half,
+        f"{axis}stop": centre + half,
+    }
+    if follows:
+        aperture["extract_width"] = 2 * half + 1
+    room = half + min(2.0, n_across / 16) + (bow if follows else 0)
+    shift = max(abs(m - centre) for m in middles)
+    sides = [(0.5 + shift, centre - room), (centre + room, n_across - 1.5 - shift)]
+    sides = [side for side in sides if side[1] - side[0] >= 2.0]
     if sides:
         aperture["bkg_coeff"] = [[round(value, 2)] for side in sides for value in side]
         aperture["bkg_order"] = 0
@@ -122,16 +134,18 @@ def _aperture(recipe: Recipe, trace: Trace) -> dict[str, Any]:
     return aperture
 
 
+def _all_traces(recipe: Recipe) -> list[Trace]:
+    """First-order traces of the mode's detectors."""
+    return [traces_of(recipe.mode, name, recipe.shape)[0] for name in recipe.mode.detectors]
+
+
 def _write_extract1d(recipe: Recipe, path: Path) -> None:
-    apertures = []
-    trace = traces_of(recipe.mode, recipe.mode.detectors[0], recipe.shape)[0]
-    apertures.append(_aperture(recipe, trace))
     content = {
         "reftype": "EXTRACT1D",
         "instrument": recipe.mode.instrument,
         "exp_type": recipe.mode.exp_type,
         "pedigree": "DUMMY",
-        "apertures": apertures,
+        "apertures": [_aperture(recipe, _all_traces(recipe))],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -172,8 +186,7 @@ def _write_nirspec_apcorr(recipe: Recipe, path: Path) -> None:
     """Axes of the factors are (size, wavelength, pixel phase), the order in which they are used."""
     from stdatamodels.jwst.datamodels import NrsFsApcorrModel
 
-    waves = np.concatenate([t.waves for d in recipe.mode.detectors
-                            for t in traces_of(recipe.mode, d, recipe.shape)])
+    waves = np.concatenate([trace.waves for trace in _all_traces(recipe)])
     wave = np.linspace(waves.min() * 0.98, waves.max() * 1.02, 60, dtype=np.float32)
     size = np.arange(1, 16, dtype=np.float32)
     phase = np.linspace(0, 1, 11, dtype=np.float32)
@@ -210,8 +223,6 @@ def _write_wavelengthrange(recipe: Recipe, path: Path) -> None:
     from stdatamodels.jwst.datamodels import WavelengthrangeModel
 
     rows = [[order, recipe.mode.filter, *_SOSS_RANGES[order]] for order in (1, 2, 3)]
-    with WavelengthrangeModel(
-        wavelengthrange=rows, order=[1, 2, 3], wunits="micron"
-    ) as model:
+    with WavelengthrangeModel(wavelengthrange=rows, order=[1, 2, 3], wunits="micron") as model:
         _describe(model, recipe, "wavelengthrange")
         model.save(str(path))

@@ -8,7 +8,7 @@ from .geometry import Trace, traces_of
 from .lightcurve import spectral_depth, stellar_spectrum
 from .recipe import Recipe
 
-__all__ = ["Scene"]
+__all__ = ["Scene", "star_centre"]
 
 HALO = 0.12
 HALO_WIDTH = 3.0
@@ -38,9 +38,7 @@ class Scene:
         self.conversion = self._conversion()
         maker = _WeakLens if recipe.mode.pupil == "WLP8" else _Star
         self._parts: list[_Spectrum | _Star | _WeakLens] = (
-            [_Spectrum(recipe, trace) for trace in self.traces]
-            if self.traces
-            else [maker(recipe)]
+            [_Spectrum(recipe, trace) for trace in self.traces] if self.traces else [maker(recipe)]
         )
 
     def rates(self, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
@@ -62,7 +60,7 @@ class Scene:
         return out
 
     def star(self) -> dict[str, np.ndarray]:
-        """Truth of the first order: wavelength, depth and flux (in the data's unit times pixels)."""
+        """Give wavelength, depth, flux (data unit times pixels) and count rate of order 1."""
         if not self.traces:
             flux = self.recipe.mode.peak_rate * float(np.mean(self.conversion))
             return {"depth": np.array([self.recipe.depth]), "flux": np.array([flux])}
@@ -86,7 +84,7 @@ class Scene:
         return 1.0 - transit * float(np.sum(weight * depth) / np.sum(weight))
 
     def _factor(self) -> float:
-        """Data unit per DN/s where the throughput is 1."""
+        """Return the data unit per DN/s where the throughput is 1."""
         recipe = self.recipe
         if not recipe.photom:
             return 1.0
@@ -143,9 +141,7 @@ class _Spectrum:
         lit = (along >= trace.pixels[0]) & (along <= trace.pixels[-1])
         low = int(np.clip(np.floor(np.min((centre - reach)[lit])), 0, n_across))
         high = int(np.clip(np.ceil(np.max((centre + reach)[lit])) + 1, low, n_across))
-        self.window = (
-            np.s_[:, low:high, :] if self.cross == 1 else np.s_[:, :, low:high]
-        )
+        self.window = np.s_[:, low:high, :] if self.cross == 1 else np.s_[:, :, low:high]
         cut = self.window[1:]
         edges = np.arange(low, high + 1) - 0.5
         width = np.sqrt(2) * sigma
@@ -159,9 +155,9 @@ class _Spectrum:
         halo = np.diff(_erf(offset / HALO_WIDTH), axis=0) * 0.5
         self.halo = (HALO * place(halo)).astype(np.float32)
         wave = trace.wavelength_image(shape).astype(np.float64)
-        flux = np.nan_to_num(_column_rate(recipe, trace, wave))
-        self.slope = np.gradient(flux, axis=1 if self.cross == 1 else 0)[cut].astype(np.float32)
-        self.flux = flux[cut].astype(np.float32)
+        flux = _column_rate(recipe, trace, wave)[cut]
+        slope = np.gradient(flux, axis=1 if self.cross == 1 else 0)
+        self.flux, self.slope = (np.nan_to_num(a).astype(np.float32) for a in (flux, slope))
         self.depth = np.nan_to_num(spectral_depth(wave, recipe.depth))[cut].astype(np.float32)
 
     def add(self, out: np.ndarray, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> None:
@@ -187,14 +183,17 @@ class _Star:
         self.depth = recipe.depth
         self.rate = recipe.mode.peak_rate
         self.sigma = min(recipe.mode.psf_sigma, min(recipe.shape) / 10)
-        self.edges = [np.arange(n + 1) - 0.5 - c for n, c in zip(recipe.shape, star_centre(recipe))]
+        self.edges = [
+            np.arange(n + 1) - 0.5 - c
+            for n, c in zip(recipe.shape, star_centre(recipe), strict=True)
+        ]
 
     def add(self, out: np.ndarray, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> None:
         light = (self.rate * (1 - self.depth * transit)).astype(np.float32)
         for share, width in ((1 - HALO, self.sigma), (HALO, HALO_WIDTH * self.sigma)):
             across = [
                 _gauss_pixels((edges - shift[:, None]) / (np.sqrt(2) * width), 1)
-                for edges, shift in zip(self.edges, (dy, dx))
+                for edges, shift in zip(self.edges, (dy, dx), strict=True)
             ]
             across[0] *= np.float32(share) * light[:, None]
             out += across[0][:, :, None] * across[1][:, None, :]

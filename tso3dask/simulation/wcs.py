@@ -65,9 +65,7 @@ def _frames() -> dict[str, Any]:
     spectral = cf.SpectralFrame(
         name="spectral", axes_order=(2,), unit=(units.um,), axes_names=("wavelength",)
     )
-    v2v3 = cf.Frame2D(
-        name="v2v3_spatial", axes_order=(0, 1), unit=arcsec, axes_names=("v2", "v3")
-    )
+    v2v3 = cf.Frame2D(name="v2v3_spatial", axes_order=(0, 1), unit=arcsec, axes_names=("v2", "v3"))
     sky = cf.CelestialFrame(
         name="sky", axes_order=(0, 1), reference_frame=coordinates.ICRS(), unit=(units.deg,) * 2
     )
@@ -206,7 +204,7 @@ def _grism(recipe: Recipe, trace: Trace) -> WCS:
     from gwcs import coordinate_frames as cf
 
     frames = _frames()
-    ny, nx = recipe.shape
+    nx = recipe.shape[1]
     x0, y0 = 0.23 * nx, float(trace.centre_at(np.array(nx / 2)))
     scale = recipe.mode.pixel_scale
     v2, v3 = recipe.mode.v2v3
@@ -251,7 +249,8 @@ def _nirspec(recipe: Recipe, trace: Trace) -> WCS:
     to_gwa = untilt | Mapping((0, 1, 0)) | Identity(2) & wave
     to_gwa.inverse = Mapping((0, 1), n_inputs=3) | untilt.inverse
     to_slit = Mapping((0, 0, 1, 2)) | (
-        Const1D(0.0) & (_slit_position(centre) | Scale(1 / SLIT_PIXELS) | Shift(SOURCE_YPOS))
+        Const1D(0.0)
+        & (_slit_position(centre) | Scale(1 / SLIT_PIXELS) | Shift(SOURCE_YPOS))
         & Identity(1)
     )
     across = (Mapping((0,), n_inputs=2) | Shift(-SOURCE_YPOS) | Scale(SLIT_PIXELS)) + (
