@@ -27,7 +27,7 @@ VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
 
 
 def make_cube(shape: tuple[int, int, int], seed: int = 1) -> dict[str, np.ndarray]:
-    """Normal noise with scattered spikes, NaN and bad pixels, some of them bad for good."""
+    """Return normal noise with scattered spikes, NaN and bad pixels, some of them bad for good."""
     rng = np.random.default_rng(seed)
     cube = {"sci": rng.standard_normal(shape, np.float32) + np.float32(100)}
     cube["err"] = np.full(shape, 1, np.float32)
@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def _processor() -> str:
-    from tso3dask.ops.vector import LANES
+    from tso3dask.ops._vector_jit import LANES
 
     return f"{platform.processor() or 'unknown'}, {LANES} lanes"
 

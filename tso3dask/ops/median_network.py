@@ -60,7 +60,7 @@ class Program:
 
 
 def outputs_for(width: int) -> int:
-    """Number of medians computed together for windows of `width` rows."""
+    """Return the number of medians computed together for windows of `width` rows."""
     if width >= 9:
         return 8
     return 4 if width >= 5 else 2

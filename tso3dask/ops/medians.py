@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tso3dask.errors import InputError
+from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, kernel, scratch_words
 from tso3dask.ops.blocks import address, require, row_table, scratch
 from tso3dask.ops.median_network import outputs_for
 
@@ -130,7 +131,7 @@ def rolling_median(
     window: Window,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Rolling median over time of the integrations a to b of a segment.
+    """Compute the rolling median over time of the integrations a to b of a segment.
 
     Parameters
     ----------
@@ -157,8 +158,6 @@ def rolling_median(
     ValueError
         If the window does not roll, rows are missing, or shapes or types do not fit.
     """
-    from tso3dask.ops.outlier_kernels import MAX_NETWORK_WIDTH, kernel, scratch_words
-
     if not window.rolling:
         raise ValueError(f"window {window.width} does not roll over {window.nints} integrations")
     sci = require("sci", sci, np.float32, (None, None, None), output=False)
@@ -185,18 +184,15 @@ def rolling_median(
 def wide_median(
     sci: npt.NDArray[np.float32], first: int, a: int, b: int, window: Window
 ) -> npt.NDArray[np.float64]:
-    """Rolling median for windows of any width, by keeping a sorted window for each pixel.
+    """Compute rolling medians of any width by keeping a sorted window for each pixel.
 
     Arguments are those of `rolling_median`, already checked; the result is float64 for any width.
     """
-    from tso3dask.ops.outlier_kernels import kernel
-
     out = np.empty((b - a, *sci.shape[1:]), np.float64)
     lanes = 64
     kernel("wide")(
         np.ascontiguousarray(sci).reshape(sci.shape[0], -1),
         out.reshape(b - a, -1),
-        window.width,
         first,
         a,
         b,
@@ -211,7 +207,7 @@ def wide_median(
 def nanmedian_image(
     sci: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
 ) -> npt.NDArray[np.float32]:
-    """Median over time of the values that are not NaN.
+    """Compute the median over time of the values that are not NaN.
 
     Parameters
     ----------
@@ -226,8 +222,6 @@ def nanmedian_image(
         NaN where a pixel has no value at all. For an even number of values the two middle ones
         are averaged in float32.
     """
-    from tso3dask.ops.outlier_kernels import kernel
-
     sci = require("sci", sci, np.float32, (None, None, None), output=False)
     if sci.shape[0] == 0:
         raise ValueError("sci: a median over time needs at least one integration")
@@ -236,20 +230,21 @@ def nanmedian_image(
     out = require("out", out, np.float32, sci.shape[1:], output=True)
     if out.size == 0:
         return out
-    tile = 64 if sci.shape[0] <= 4096 else 16
-    values = np.zeros(tile, np.float32)
+    planes, plane = 4, 16
+    keys = np.empty((planes, sci.shape[0], plane), np.uint32)
+    values = np.zeros(planes * plane, np.float32)
+    trial = np.empty(2 * plane, np.uint32)
     kernel("image")(
         address(sci),
         sci.strides[0],
-        out.size,
-        sci.shape[0],
         out.reshape(-1),
-        np.empty((sci.shape[0], tile), np.uint32),
+        keys,
+        address(keys),
         values,
         address(values),
-        np.empty(tile, np.int32),
-        np.empty(tile, np.uint32),
-        np.empty(tile, np.uint32),
-        np.empty(tile, np.int32),
+        trial,
+        address(trial),
+        np.empty(planes * plane, np.int32),
+        np.empty(plane, np.uint32),
     )
     return out

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
 from tso3dask.ops.blocks import address, require, row_table, scratch
 from tso3dask.ops.dq import DO_NOT_USE
 from tso3dask.ops.median_network import outputs_for
@@ -219,8 +220,6 @@ def _run(
     median: Float32Array | None,
 ) -> None:
     """Call the kernel that fits, with the addresses of checked arrays."""
-    from tso3dask.ops.outlier_kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
-
     first, a, b = span
     networked = window.rolling and window.width <= MAX_NETWORK_WIDTH
     place = scratch(scratch_words(window.width if networked else 1) + PITCH)

@@ -1,10 +1,13 @@
 """Numba intrinsics that treat several neighbouring pixels as one vector.
 
-They work on addresses, not arrays: the callers in `tso3dask.ops.outlier_kernels` check shapes and
-types before. All loads and stores may be unaligned. LLVM turns the vectors into whatever registers
-the processor has, so the code is right on any of them; `LANES` only picks a length that suits.
+They work on addresses, not arrays: callers have checked shapes and types before. All loads and
+stores may be unaligned. LLVM turns the vectors into whatever registers the processor has, so the
+code is right on any of them; `LANES` only picks a length that suits.
 
-The last arguments named in capitals must be compile-time constants (literals or closure values).
+Arguments from `width`, `mode` or `lanes` on must be compile-time constants (literals, globals or
+closure values).
+
+This module imports numba when it is imported: use `tso3dask.ops._kernels`.
 """
 
 from __future__ import annotations
@@ -16,19 +19,22 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
-from numba.extending import intrinsic
+from numba.extending import intrinsic as typed_intrinsic
 
 from tso3dask.ops.median_network import median_program
 
 __all__ = [
     "LANES",
     "copy_words",
+    "count_below",
     "flag_lanes",
     "key_value",
     "mask_lanes",
     "median_lanes",
     "ordered_key",
 ]
+
+intrinsic: Any = typed_intrinsic  # its own annotations hide what a call takes
 
 F32 = ir.FloatType()
 F64 = ir.DoubleType()
@@ -41,10 +47,11 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 def _lanes() -> int:
     """Pixels per vector that suit the processor numba compiles for."""
-    if config.CPU_NAME == "generic":
+    settings: Any = config
+    if settings.CPU_NAME == "generic":
         return 4
-    if config.CPU_FEATURES is not None:
-        features = str(config.CPU_FEATURES)
+    if settings.CPU_FEATURES is not None:
+        features = str(settings.CPU_FEATURES)
         return 16 if "+avx512f" in features else 8 if "+avx2" in features else 4
     host = binding.get_host_cpu_features()
     return 16 if host.get("avx512f") else 8 if host.get("avx2") else 4
@@ -158,16 +165,52 @@ def key_value(typingctx: Any, key: Any) -> Signature:
 
 
 @intrinsic(prefer_literal=True)
+def count_below(
+    typingctx: Any,
+    keys: Any,
+    rows: Any,
+    trial: Any,
+    plane: Any,
+    lanes: Any,
+) -> Signature:
+    """Count for each of `plane` pixels the keys, one in each row, that are less than its trial.
+
+    `keys` holds rows of `plane` unsigned integers, `trial` one row and behind it the counts.
+    """
+    literal = _literals(plane, lanes)
+    if literal is None:
+        return None
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        assert literal is not None
+        emit = _Emitter(builder, literal[1])
+        starts = range(0, 4 * literal[0], 4 * literal[1])
+        limits = [emit.load(emit.words, args[2], start) for start in starts]
+        totals = [cgutils.alloca_once_value(builder, emit.constant(emit.words, 0)) for _ in starts]
+        with cgutils.for_range(builder, args[1]) as loop:
+            row = builder.add(args[0], builder.mul(loop.index, I64(4 * literal[0])))
+            for start, limit, total in zip(starts, limits, totals, strict=True):
+                below = builder.icmp_unsigned("<", emit.load(emit.words, row, start), limit)
+                more = builder.sub(builder.load(total), builder.sext(below, emit.words))
+                builder.store(more, total)
+        for start, total in zip(starts, totals, strict=True):
+            emit.store(builder.load(total), args[2], 4 * literal[0] + start)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3, plane, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
 def mask_lanes(
     typingctx: Any,
     sci: Any,
     dq: Any,
     target: Any,
     bad_bits: Any,
-    LANES: Any,  # noqa: N803
+    lanes: Any,
 ) -> Signature:
     """Store `sci` at `target`, with NaN where `dq` has one of the bad bits."""
-    literal = _literals(LANES)
+    literal = _literals(lanes)
     if literal is None:
         return None
 
@@ -179,7 +222,7 @@ def mask_lanes(
         emit.store(emit.nan_where(bad, emit.load(emit.floats, args[0])), args[2])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4, LANES), codegen
+    return types.void(*[types.int64] * 4, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -188,40 +231,40 @@ def median_lanes(
     ring: Any,
     phase: Any,
     medians: Any,
-    WIDTH: Any,
-    OUTPUTS: Any,  # noqa: N803
-    PITCH: Any,
-    LANES: Any,  # noqa: N803
+    width: Any,
+    outputs: Any,
+    pitch: Any,
+    lanes: Any,
 ) -> Signature:
-    """Medians of OUTPUTS consecutive windows of WIDTH rows.
+    """Store the medians of `outputs` consecutive windows of `width` rows.
 
-    `ring` holds groups of OUTPUTS rows, PITCH bytes from row to row; the first window begins with
-    the first row of group `phase`, and after the last group comes the first. Medians are stored
-    from `medians` on, PITCH bytes apart (float32) or twice that (float64, even WIDTH).
+    `ring` holds groups of `outputs` rows, `pitch` bytes from row to row; the first window begins
+    with the first row of group `phase`, and after the last group comes the first. Medians are
+    stored from `medians` on, `pitch` bytes apart (float32) or twice that (float64, even width).
     """
-    literal = _literals(WIDTH, OUTPUTS, PITCH, LANES)
+    literal = _literals(width, outputs, pitch, lanes)
     if literal is None:
         return None
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         assert literal is not None
-        width, outputs, pitch, lanes = literal
-        program = median_program(width, outputs)
-        emit = _Emitter(builder, lanes)
-        count = -(-program.rows // outputs)
+        size, together, step, each = literal
+        program = median_program(size, together)
+        emit = _Emitter(builder, each)
+        count = -(-program.rows // together)
         groups = []
         for k in range(count):
             index = builder.add(args[1], I64(k))
             wrapped = builder.sub(index, I64(count))
             past = builder.icmp_signed(">=", index, I64(count))
             index = builder.select(past, wrapped, index)
-            groups.append(builder.add(args[0], builder.mul(index, I64(outputs * pitch))))
+            groups.append(builder.add(args[0], builder.mul(index, I64(together * step))))
         values: list[ir.Value] = []
         row_value: dict[int, ir.Value] = {}
         for node in program.nodes:
             if node.kind == "row":
-                group, row = divmod(node.left, outputs)
-                values.append(emit.load(emit.floats, groups[group], row * pitch))
+                group, row = divmod(node.left, together)
+                values.append(emit.load(emit.floats, groups[group], row * step))
                 row_value[node.left] = values[-1]
             else:
                 combine = emit.minimum if node.kind == "min" else emit.maximum
@@ -236,17 +279,17 @@ def median_lanes(
                 if level > 1:
                     found = builder.or_(nan[held[: level - 1]], found)
                 nan[held[:level]] = found
-            if width % 2:
-                emit.store(emit.nan_where(nan[held], values[low]), args[2], k * pitch)
+            if size % 2:
+                emit.store(emit.nan_where(nan[held], values[low]), args[2], k * step)
                 continue
             total = builder.fadd(
                 builder.fpext(values[low], emit.doubles), builder.fpext(values[high], emit.doubles)
             )
             middle = builder.fmul(total, emit.constant(emit.doubles, 0.5))
-            emit.store(emit.nan_where(nan[held], middle), args[2], 2 * k * pitch)
+            emit.store(emit.nan_where(nan[held], middle), args[2], 2 * k * step)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3, WIDTH, OUTPUTS, PITCH, LANES), codegen
+    return types.void(*[types.int64] * 3, width, outputs, pitch, lanes), codegen
 
 
 def _difference(emit: _Emitter, sci: ir.Value, median: ir.Value, mode: int) -> ir.Value:
@@ -290,25 +333,25 @@ def flag_lanes(
     snr: Any,
     full: Any,
     keep: Any,
-    MODE: Any,
-    LANES: Any,  # noqa: N803
+    mode: Any,
+    lanes: Any,
 ) -> Signature:
     """Flag outliers, make NaN and DO_NOT_USE agree, and count the outliers.
 
     `source` and `target` are tuples of addresses of SCI, DQ, ERR and three variances; `offset` in
     bytes is added to all. Unless `full`, ERR and variances are stored only where some lane is
     invalid (enough when they are changed in place). `keep` has a bit for each lane that counts.
-    MODE is 0 for no detection, 1 for float32 medians compared in float32, 2 for float32 and 3 for
+    `mode` is 0 for no detection, 1 for float32 medians compared in float32, 2 for float32 and 3 for
     float64 medians compared in float64.
     """
-    literal = _literals(MODE, LANES)
+    literal = _literals(mode, lanes)
     if literal is None or not isinstance(source, types.UniTuple):
         return None
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         assert literal is not None
-        mode, lanes = literal
-        emit = _Emitter(builder, lanes)
+        mode = literal[0]
+        emit = _Emitter(builder, literal[1])
         sources, targets = (
             [builder.add(base, args[2]) for base in cgutils.unpack_tuple(builder, value)]
             for value in args[:2]
@@ -344,6 +387,6 @@ def flag_lanes(
         types.float32,
         types.int64,
         types.int64,
-        MODE,
-        LANES,
+        mode,
+        lanes,
     ), codegen
