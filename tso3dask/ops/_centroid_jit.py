@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from tso3dask.ops._photometry_jit import jit, median_of, pairwise_sum_f8
+from tso3dask.ops._median_jit import median_of_runs, median_scratch
+from tso3dask.ops._photometry_jit import jit, pairwise_sum_f8
 
 __all__ = ["background_block", "box_edges", "centroid_block", "centroid_one"]
 
@@ -25,22 +26,11 @@ def box_edges(position: float, width: int, size: int) -> tuple[int, int]:
 
 
 @jit
-def background_one(image: np.ndarray, outside: np.ndarray, scratch: np.ndarray) -> np.float32:
-    """Median of the pixels of one image (flat) that are outside the source and not NaN."""
-    n = 0
-    for k in range(image.size):
-        value = image[k]
-        scratch[n] = value
-        n += outside[k] & (value == value)
-    return median_of(scratch, n)
-
-
-@jit
-def background_block(sci: np.ndarray, outside: np.ndarray, out: np.ndarray) -> None:
+def background_block(sci: np.ndarray, runs: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` with the background of every integration of ``sci`` (integration, pixel)."""
-    scratch = np.empty(sci.shape[1] + 1, np.float32)
+    scratch, cell = median_scratch(sci.shape[1])
     for i in range(sci.shape[0]):
-        out[i] = background_one(sci[i], outside, scratch)
+        out[i] = median_of_runs(sci[i], runs, scratch, cell)
 
 
 @jit
@@ -56,7 +46,7 @@ def centroid_one(
     n = 0
     for y in range(y0, y1):
         for x in range(x0, x1):
-            value = np.float64(image[y, x] - background)
+            value = float(image[y, x] - background)
             if (dq[y, x] & np.uint32(1)) != 0 or not math.isfinite(value):
                 value = 0.0
             work[0, n] = value
@@ -78,7 +68,7 @@ def centroid_one(
 def centroid_block(
     sci: np.ndarray,
     dq: np.ndarray,
-    outside: np.ndarray,
+    runs: np.ndarray,
     box: tuple[int, int, int, int],
     background: np.ndarray,
     cx: np.ndarray,
@@ -86,8 +76,8 @@ def centroid_block(
 ) -> None:
     """Background and centre of mass of every integration of ``sci`` (integration, y, x)."""
     nints, ny, nx = sci.shape
-    scratch = np.empty(ny * nx + 1, np.float32)
+    scratch, cell = median_scratch(ny * nx)
     work = np.empty((3, (box[1] - box[0]) * (box[3] - box[2])))
     for i in range(nints):
-        background[i] = background_one(sci[i].reshape(ny * nx), outside, scratch)
+        background[i] = median_of_runs(sci[i].reshape(ny * nx), runs, scratch, cell)
         cx[i], cy[i] = centroid_one(sci[i], dq[i], background[i], box, work)

@@ -1,4 +1,4 @@
-"""Compiled helpers shared by the imaging kernels: decorator, sums, median selection.
+"""Compiled helpers shared by the imaging kernels: decorator and sums.
 
 This module imports numba when it is imported: load it inside functions only.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["jit", "median_of", "pairwise_sum_f4", "pairwise_sum_f8"]
+__all__ = ["EPS", "jit", "pairwise_sum_f4", "pairwise_sum_f8"]
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -32,6 +32,10 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return compiler(function, cache=True, **options)
     except RuntimeError:  # neither the package nor the home folder can be written
         return compiler(function, **options)
+
+
+EPS = 2.220446049250313e-16
+"""Spacing of float64 numbers at 1."""
 
 
 @jit
@@ -176,51 +180,3 @@ def pairwise_sum_f4(a: np.ndarray, lo: int, n: int) -> np.float32:
         done_levels[complete] = level
         complete += 1
     return done[0]
-
-
-@jit
-def _kth_smallest(a: np.ndarray, lo: int, hi: int, k: int) -> np.float32:
-    """Value of rank ``k`` of ``a[lo:hi + 1]`` (no NaN); partitions in place.
-
-    Afterwards everything before index ``k`` is not larger and everything
-    behind it is not smaller (Hoare's quickselect).
-    """
-    while lo < hi:
-        pivot = a[(lo + hi) // 2]
-        i = lo
-        j = hi
-        while i <= j:
-            while a[i] < pivot:
-                i += 1
-            while a[j] > pivot:
-                j -= 1
-            if i <= j:
-                a[i], a[j] = a[j], a[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            hi = j
-        elif k >= i:
-            lo = i
-        else:
-            break
-    return a[k]
-
-
-@jit
-def median_of(a: np.ndarray, n: int) -> np.float32:
-    """Median of ``a[:n]`` (float32, no NaN), reordering it; NaN when ``n`` is 0.
-
-    For even ``n`` the mean of the two middle values is taken in float32.
-    """
-    if n == 0:
-        return np.float32(np.nan)
-    k = n // 2
-    upper = _kth_smallest(a, 0, n - 1, k)
-    if n % 2:
-        return upper
-    lower = a[0]
-    for i in range(1, k):
-        if a[i] > lower:
-            lower = a[i]
-    return (lower + upper) / np.float32(2.0)

@@ -57,25 +57,39 @@ def aperture_weights(
     inner : float, optional
         Inner radius of the annulus, pixels; 0 for a circle.
     """
-    from photutils.aperture import CircularAnnulus, CircularAperture
+    from tso3dask.ops._aperture_jit import weights_into
 
-    if inner > 0:
-        aperture = CircularAnnulus((x, y), r_in=inner, r_out=outer)
-    else:
-        aperture = CircularAperture((x, y), r=outer)
-    exact = aperture.to_mask(method="exact").to_image(shape)
-    if exact is None:
-        return ApertureWeights(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
-    center = aperture.to_mask(method="center").to_image(shape)
-    index = np.flatnonzero((exact != 0) | (center != 0))
-    return ApertureWeights(index, exact.ravel()[index], center.ravel()[index] != 0)
+    ny, nx = shape
+    size = ny * nx
+    index = np.empty(size, np.int64)
+    weight = np.empty(size)
+    centered = np.empty(size, np.bool_)
+    n = weights_into(ny, nx, x, y, float(outer), float(inner), index, weight, centered)
+    return ApertureWeights(index[:n].copy(), weight[:n].copy(), centered[:n].copy())
 
 
-def _summed(sci: np.ndarray, err: np.ndarray, weights: ApertureWeights, out: np.ndarray) -> None:
-    """Fill ``out`` (integration, 3) with sum, error and area."""
-    from tso3dask.ops._aperture_jit import sum_block
+def _summed(
+    sci: np.ndarray,
+    err: np.ndarray,
+    shape: tuple[int, int],
+    x: float | np.ndarray,
+    y: float | np.ndarray,
+    outer: float,
+    inner: float,
+) -> np.ndarray:
+    """Sum, error and area (integration, 3) of one circle or annulus, fixed or moving."""
+    from tso3dask.ops._aperture_jit import moving_block, sum_block
 
-    sum_block(sci, err, weights.index, weights.weight, weights.centered, out)
+    nints = sci.shape[0]
+    out = np.full((nints, 3), np.nan)
+    if np.ndim(x) or np.ndim(y):
+        xs = np.array(np.broadcast_to(np.asarray(x, np.float64), (nints,)))
+        ys = np.array(np.broadcast_to(np.asarray(y, np.float64), (nints,)))
+        moving_block(sci, err, shape, xs, ys, float(outer), float(inner), out)
+    elif np.isfinite(x) and np.isfinite(y):
+        found = aperture_weights(shape, float(x), float(y), outer, inner)
+        sum_block(sci, err, found.index, found.weight, found.centered, out)
+    return out
 
 
 def aperture_sums(
@@ -119,23 +133,8 @@ def aperture_sums(
     nints, ny, nx = sci.shape
     sci = np.ascontiguousarray(sci, np.float32).reshape(nints, ny * nx)
     err = np.ascontiguousarray(err, np.float32).reshape(nints, ny * nx)
-    aperture = np.full((nints, 3), np.nan)
-    annulus = np.full((nints, 3), np.nan)
-    if np.ndim(x) == 0 and np.ndim(y) == 0:
-        if np.isfinite(x) and np.isfinite(y):
-            circle = aperture_weights((ny, nx), float(x), float(y), radius)
-            ring = aperture_weights((ny, nx), float(x), float(y), radius_outer, radius_inner)
-            _summed(sci, err, circle, aperture)
-            _summed(sci, err, ring, annulus)
-    else:
-        xs = np.broadcast_to(np.asarray(x, np.float64), (nints,))
-        ys = np.broadcast_to(np.asarray(y, np.float64), (nints,))
-        for i in np.flatnonzero(np.isfinite(xs) & np.isfinite(ys)):
-            one = slice(i, i + 1)
-            circle = aperture_weights((ny, nx), xs[i], ys[i], radius)
-            ring = aperture_weights((ny, nx), xs[i], ys[i], radius_outer, radius_inner)
-            _summed(sci[one], err[one], circle, aperture[one])
-            _summed(sci[one], err[one], ring, annulus[one])
+    aperture = _summed(sci, err, (ny, nx), x, y, radius, 0.0)
+    annulus = _summed(sci, err, (ny, nx), x, y, radius_outer, radius_inner)
     names = ("sum", "sum_err", "area")
     return {f"aperture_{n}": aperture[:, k] for k, n in enumerate(names)} | {
         f"annulus_{n}": annulus[:, k] for k, n in enumerate(names)

@@ -80,6 +80,23 @@ def outside_source(shape: tuple[int, int], x: float, y: float, radius: float) ->
     return ~(((columns - x) ** 2 + (rows - y) ** 2) < radius**2)
 
 
+def mask_runs(mask: np.ndarray) -> np.ndarray:
+    """List the stretches of True in a flattened mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        Any shape; flattened in C order.
+
+    Returns
+    -------
+    (run, 2) int64
+        Start and stop of each stretch, ascending.
+    """
+    padded = np.concatenate(([False], mask.ravel(), [False]))
+    return np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
+
+
 def background_median(sci: np.ndarray, x: float, y: float, radius: float) -> np.ndarray:
     """Median of each image outside the source, NaN pixels left out.
 
@@ -100,8 +117,8 @@ def background_median(sci: np.ndarray, x: float, y: float, radius: float) -> np.
     sci = np.ascontiguousarray(sci, np.float32)
     nints, ny, nx = sci.shape
     background = np.empty(nints, np.float32)
-    outside = outside_source((ny, nx), x, y, radius).ravel()
-    background_block(sci.reshape(nints, ny * nx), outside, background)
+    runs = mask_runs(outside_source((ny, nx), x, y, radius))
+    background_block(sci.reshape(nints, ny * nx), runs, background)
     return background
 
 
@@ -163,8 +180,8 @@ def centroids(
     cy = np.full(nints, np.nan)
     box = source_box((ny, nx), x, y, box_width)
     if box is not None:
-        outside = outside_source((ny, nx), x, y, radius).ravel()
-        centroid_block(sci, dq, outside, box, np.empty(nints, np.float32), cx, cy)
+        runs = mask_runs(outside_source((ny, nx), x, y, radius))
+        centroid_block(sci, dq, runs, box, np.empty(nints, np.float32), cx, cy)
     return cx, cy
 
 

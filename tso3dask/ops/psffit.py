@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tso3dask.ops.centroid import outside_source, source_box
+from tso3dask.ops.centroid import mask_runs, outside_source, source_box
 
 __all__ = ["centroids_and_psf", "fit_gaussian_prf"]
 
 
 def _fitted(fits: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the result table from fitted (flux, x FWHM, y FWHM)."""
-    from tso3dask.ops._psffit_jit import FWHM_TO_SIGMA
+    from tso3dask.ops._psfmodel_jit import FWHM_TO_SIGMA
 
     return {
         "psf_width_x": FWHM_TO_SIGMA * fits[:, 1],
@@ -71,8 +71,8 @@ def centroids_and_psf(
     fits = np.full((nints, 3), np.nan)
     box = source_box((ny, nx), x, y, box_width)
     if box is not None:
-        outside = outside_source((ny, nx), x, y, radius).ravel()
-        centroid_fit_block(sci, dq, outside, box, box_width, cx, cy, fits)
+        runs = mask_runs(outside_source((ny, nx), x, y, radius))
+        centroid_fit_block(sci, dq, runs, box, box_width, cx, cy, fits)
     return {"centroid_x": cx, "centroid_y": cy} | _fitted(fits)
 
 
