@@ -1,0 +1,334 @@
+"""The products of a plan as lazy xarray objects: same programs and kernels, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from tso3dask.graph.arrays import chunk_bounds, picked_arrays
+from tso3dask.graph.build import gather, imaging_graph, spectrum_prologue
+from tso3dask.graph.dataset import coordinates, program_dataset
+from tso3dask.graph.execute import ChunkResult
+from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
+from tso3dask.graph.spectra import SpectrumJob, SpectrumSetup, spectral_block
+from tso3dask.graph.stages import median_prologue
+from tso3dask.io.segment import Segment, open_segment
+
+if TYPE_CHECKING:
+    from tso3dask.graph.plan import Member, Plan
+
+__all__ = ["compute", "crfints", "member_datasets", "phot", "spectrum_dataset", "whtlt", "x1dints"]
+
+_MEANINGS = {
+    "flux": "flux of the source",
+    "surf_bright": "surface brightness of the source",
+    "background": "background per pixel",
+    "npixels": "weight of the pixels that were summed",
+    "dq": "data quality bits",
+}
+
+
+def _in_time(plan: Plan) -> list[Member]:
+    order = [i for members in plan.observation.exposures.values() for i in members]
+    return [plan.members[i] for i in order]
+
+
+def member_datasets(plan: Plan) -> dict[str, xr.Dataset]:
+    """Flagged pixels of every member by tree path, in time order within an exposure."""
+    datasets = {}
+    for member in _in_time(plan):
+        tasks, constants = median_prologue(member.program)
+        datasets[_free(datasets, member.node)] = program_dataset(
+            member.segment, member.program, member.chunks, tasks, constants
+        )
+    return datasets
+
+
+def _free(taken: Mapping[str, Any], path: str) -> str:
+    """``path``, or with a number behind it where two members would share it."""
+    number, free = 2, path
+    while free in taken:
+        free, number = f"{path}_{number}", number + 1
+    return free
+
+
+def crfints(plan: Plan) -> xr.DataTree:
+    """Tree of the flagged pixels."""
+    return xr.DataTree.from_dict(member_datasets(plan))
+
+
+def x1dints(plan: Plan) -> xr.DataTree:
+    """Tree of the spectra."""
+    datasets: dict[str, xr.Dataset] = {}
+    for member in _in_time(plan):
+        if member.spectrum is not None:
+            job = SpectrumJob(
+                member.index, member.program, member.spectrum, plan.budget.sub_block
+            )
+            token = f"{plan.token[:16]}-{member.label}"
+            dataset = spectrum_dataset(member.segment, job, member.chunks, token)
+            datasets[_free(datasets, member.node)] = dataset
+    return xr.DataTree.from_dict(datasets)
+
+
+def spectrum_dataset(
+    segment: Segment, job: SpectrumJob, chunks: Sequence[int], token: str
+) -> xr.Dataset:
+    """Lazy spectra of one segment.
+
+    Parameters
+    ----------
+    segment : Segment
+        For coordinates and attributes.
+    job : SpectrumJob
+        Program and extraction.
+    chunks : sequence of int
+        Lengths along ``integration``.
+    token : str
+        Content name.
+
+    Returns
+    -------
+    xarray.Dataset
+        Columns of the EXTRACT1D table in lower case, (integration, dispersion).
+    """
+    setup = job.setup
+    assert setup is not None
+    graph, key, constants, factor = spectrum_prologue(job, token)
+    names = column_names()
+    layer = f"spectra-{token}"
+    tasks = {
+        (layer, i): (spectral_block, key, a, b, constants, factor, names)
+        for i, (a, b) in enumerate(chunk_bounds(chunks))
+    }
+    outputs = {
+        n.lower(): ((setup.wavelength.size,), "uint32" if n == "DQ" else "float64") for n in names
+    }
+    arrays = picked_arrays(
+        layer, tasks, outputs, chunks, extra=graph.tasks, token=f"spectra-{token}"
+    )
+    return label_spectra(segment, setup, arrays)
+
+
+def column_names() -> list[str]:
+    """Vector columns of EXTRACT1D but the wavelength."""
+    from tso3dask.ops.spectrum import VECTOR_COLUMNS
+
+    return [name for name in VECTOR_COLUMNS if name != "WAVELENGTH"]
+
+
+def label_spectra(
+    segment: Segment, setup: SpectrumSetup, arrays: Mapping[str, Any]
+) -> xr.Dataset:
+    """Give spectra their names, units and coordinates."""
+    variables = {}
+    for name, data in arrays.items():
+        attrs = {"long_name": _MEANINGS.get(name, name.replace("_", " "))}
+        if name.upper() in setup.units:
+            attrs["units"] = setup.units[name.upper()]
+        variables[name] = xr.Variable(("integration", "dispersion"), data, attrs)
+    coords: dict[str, Any] = dict(coordinates(segment))
+    coords["wavelength"] = xr.Variable(
+        "dispersion", setup.wavelength, {"units": "um", "long_name": "wavelength"}
+    )
+    attrs = {
+        "path": str(segment.path),
+        "exp_type": segment.exp_type,
+        "detector": segment.detector,
+        "spectral_order": setup.spectral_order,
+        "slit_name": setup.slit_name or "",
+        "source_type": setup.source_type or "",
+    }
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def phot(plan: Plan) -> xr.Dataset:
+    """Photometry table as a dataset, rows in association order."""
+    if "phot" not in plan.products:
+        raise AttributeError("this plan makes no photometry")
+    parts = []
+    for member in plan.members:
+        setup = member.imaging
+        assert setup is not None
+        job = ImagingJob(member.index, member.program, setup, plan.budget.sub_block)
+        label = f"{member.label}-lazy-{plan.token[:16]}"
+        parts.append(photometry_dataset(member.segment, job, member.chunks, label))
+    return xr.concat(parts, dim="integration", join="outer", combine_attrs="override")
+
+
+def photometry_dataset(
+    segment: Segment, job: ImagingJob, chunks: Sequence[int], label: str
+) -> xr.Dataset:
+    """Lazy photometry of one segment; its rows are one chunk."""
+    setup = job.setup
+    assert setup is not None
+    graph = imaging_graph(job, chunks, label)
+    layer = f"photometry-{label}"
+    centres = graph.passes.get("centre", [])
+    columns = photometry_units(setup)
+    tasks = {
+        (layer, 0): (
+            member_photometry,
+            str(segment.path),
+            setup,
+            graph.passes["measure"],
+            centres,
+            list(columns),
+        )
+    }
+    outputs: dict[str, tuple[tuple[int, ...], Any]] = {n: ((), "float64") for n in columns}
+    arrays = picked_arrays(
+        layer, tasks, outputs, [segment.nints], extra=graph.tasks, token=layer
+    )
+    variables = {
+        name: xr.Variable("integration", arrays[name], {} if unit is None else {"units": unit})
+        for name, unit in columns.items()
+    }
+    dataset = xr.Dataset(variables, coords=coordinates(segment))
+    dataset.attrs |= {"path": str(segment.path), "exp_type": segment.exp_type}
+    return dataset
+
+
+def photometry_units(setup: ImagingSetup) -> dict[str, str | None]:
+    """Columns of the photometry table that a setup gives, with units, without measuring."""
+    from tso3dask.ops.photometry import photometry_columns
+
+    names = ["aperture_sum", "aperture_sum_err"]
+    if not setup.whole_array:
+        names += ["aperture_area", "annulus_sum", "annulus_sum_err", "annulus_area"]
+    one = np.ones(1)
+    found = None
+    if setup.centroid:
+        keys = ("centroid_x", "centroid_y", "psf_width_x", "psf_width_y", "psf_flux")
+        found = dict.fromkeys(keys, one)
+    columns = photometry_columns(
+        dict.fromkeys(names, one),
+        unit=setup.unit,
+        mjd=one, bjd_tdb=one, x=one, y=one, ra=one, dec=one,
+        centroids=found,
+    )  # fmt: skip
+    return {name: column.unit for name, column in columns.items()}
+
+
+def member_photometry(
+    path: str,
+    setup: ImagingSetup,
+    measured: list[ChunkResult],
+    centres: list[ChunkResult],
+    names: Sequence[str],
+) -> tuple[np.ndarray, ...]:
+    """Task: columns of the photometry table of one segment."""
+    from tso3dask.graph.dataset import segment_times
+
+    segment = open_segment(path)
+    found = gather(centres).rows if centres else None
+    times = segment_times(segment)
+    table = photometry_table(segment, setup, times, gather(measured).rows, found)
+    missing = np.full(segment.nints, np.nan)
+    return tuple(
+        np.asarray(table[name].values if name in table else missing, float) for name in names
+    )
+
+
+def whtlt(plan: Plan) -> xr.Dataset:
+    """White-light table as a dataset, rows in time order."""
+    from tso3dask.graph.run import white_light_table
+
+    if "whtlt" not in plan.products:
+        raise AttributeError("this plan makes no white light")
+    tree = plan.x1dints
+    sums: dict[int, da.Array] = {}
+    nodes = [node for node in tree.leaves if node.has_data]
+    members = [m for m in _in_time(plan) if m.spectrum is not None]
+    for member, node in zip(members, nodes, strict=True):
+        sums[member.index] = white_light(node.to_dataset(), *plan.white_range).data
+    offsets, position, stacked = {}, 0.0, []
+    for member in plan.members:
+        if member.index in sums:
+            offsets[member.index] = position
+            position += member.segment.nints
+            stacked.append(sums[member.index])
+    places = [
+        offsets[m.index] + np.arange(m.segment.nints) if m.index in offsets else None
+        for m in plan.members
+    ]
+    table = white_light_table(plan, places)
+    series = da.concatenate([*stacked, da.full(1, np.nan)])
+    variables: dict[str, Any] = {}
+    for name, values in table.columns.items():
+        if name.startswith("whitelight_flux"):
+            rows = np.where(np.isnan(values), position, values).astype(int)
+            unit = table.units.get(name)
+            attrs = {"units": unit, "long_name": "flux summed over wavelength"}
+            variables[name] = xr.Variable("integration", series[rows], attrs)
+        else:
+            variables[name] = xr.Variable("integration", values, {"units": "d"})
+    return xr.Dataset(variables)
+
+
+def white_light(
+    spectra: xr.Dataset, min_wavelength: float = -1.0, max_wavelength: float = 1e10
+) -> xr.DataArray:
+    """Sum spectra over a range of wavelengths.
+
+    Parameters
+    ----------
+    spectra : Dataset
+        With ``flux`` (integration, dispersion) and the coordinate ``wavelength``.
+    min_wavelength, max_wavelength : float
+        Inclusive limits, micrometres.
+
+    Returns
+    -------
+    DataArray
+        (integration,); NaN where an integration has no flux in range.
+    """
+    from tso3dask.ops.whitelight import white_light_sums
+
+    flux = spectra["flux"]
+    wavelength = np.asarray(spectra["wavelength"].values)
+    data = flux.transpose("integration", "dispersion").data
+    if isinstance(data, da.Array):
+        data = data.rechunk({1: -1})
+        summed = data.map_blocks(
+            white_light_sums,
+            wavelength,
+            min_wavelength,
+            max_wavelength,
+            drop_axis=1,
+            dtype="float64",
+            meta=np.empty(0),
+        )
+    else:
+        summed = white_light_sums(np.asarray(data), wavelength, min_wavelength, max_wavelength)
+    coords = {k: v for k, v in flux.coords.items() if v.dims == ("integration",)}
+    attrs = {"units": flux.attrs.get("units", ""), "long_name": "flux summed over wavelength"}
+    return xr.DataArray(summed, dims="integration", coords=coords, attrs=attrs, name="white_light")
+
+
+def compute(plan: Plan, products: Sequence[str], **options: Any) -> tuple[Any, ...]:
+    """Compute several products of a plan in one go."""
+    wanted = [getattr(plan, name) for name in products or plan.products]
+    flat: list[xr.Dataset] = []
+    shapes = []
+    for item in wanted:
+        if isinstance(item, xr.DataTree):
+            paths = [node.path for node in item.leaves]
+            shapes.append(paths)
+            flat += [item[path].to_dataset() for path in paths]
+        else:
+            shapes.append(None)
+            flat.append(item)
+    computed = iter(dask.compute(*flat, **options))
+    results = []
+    for shape in shapes:
+        if shape is None:
+            results.append(next(computed))
+        else:
+            results.append(xr.DataTree.from_dict({path: next(computed) for path in shape}))
+    return tuple(results)
