@@ -146,7 +146,7 @@ def any_good(dq: npt.NDArray[np.uint32], bad_bits: int) -> bool:
     bool
         True as soon as one good pixel is seen, so on ordinary data this reads very little.
     """
-    if bad_bits == 0:
+    if bad_bits == 0 or dq.size == 0:
         return dq.size > 0
     bits = np.uint32(bad_bits)
     rows = dq.reshape(1, -1) if dq.ndim < 2 else dq.reshape(dq.shape[0] * dq.shape[1], -1)
