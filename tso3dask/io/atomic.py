@@ -84,8 +84,8 @@ def commit(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> Path:
 
 
 def discard(part: str | os.PathLike[str]) -> None:
-    """Remove an unfinished file; one that is not there is no error."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove an unfinished file; one that cannot be removed is no error."""
+    with contextlib.suppress(OSError):
         Path(part).unlink()
 
 

@@ -339,7 +339,7 @@ def _set_association(header: fits.Header, pool: str | None, table: str | None) -
     if wanted and not present:
         keywords = list(header)
         at = keywords.index("") if "" in keywords else len(keywords)
-        titles = [("", ""), ("", "        Association information"), ("", "")]
+        titles = [("", ""), ("", "Association information"), ("", "")]
         for card in reversed([*titles, *wanted]):
             header.insert(at, card)
 

@@ -102,6 +102,8 @@ def build_layout(
     history: Sequence[str],
 ) -> Layout:
     """Return the layout of a product; see `tso3dask.io.x1dints.X1dintsSink.create`."""
+    from asdf.exceptions import ValidationError
+
     from tso3dask.io.x1dints import record_dtype
 
     segments = list(dict.fromkeys(spec.segment for spec in specs))
@@ -118,7 +120,10 @@ def build_layout(
     if int_times is None:
         int_times = product_int_times(segments)
 
-    hdus, content = _template(specs, product, stored, members, int_times)
+    try:
+        hdus, content = _template(specs, product, stored, members, int_times, check=False)
+    except ValidationError:  # leave out what the schema does not allow, as data models do
+        hdus, content = _template(specs, product, stored, members, int_times, check=True)
     name, version = software()
     entries = [f"{name} {version}: calwebb_tso3", *history]
     headers = [header for header, _ in hdus]
@@ -215,20 +220,25 @@ def _template(
     stored: Mapping[Segment, Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]],
     int_times: np.ndarray,
+    check: bool,
 ) -> tuple[list[tuple[fits.Header, bytes]], bytes]:
-    """Return header and data of the HDUs of a data model with one row per table, and its tree."""
+    """Return header and data of the HDUs of a data model with one row per table, and its tree.
+
+    With `check` each value is held against the schema when it is assigned, which takes most of
+    the time; without it, only the whole.
+    """
     from stdatamodels.jwst import datamodels
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = datamodels.TSOMultiSpecModel()
+        model = datamodels.TSOMultiSpecModel(validate_on_assignment=check)
         for path, value in product.items():
             model[path] = value
         model.int_times = _with_units(int_times, specs[0].segment)
         region = next((a[_REGION] for a in stored.values() if a.get(_REGION)), None)
         for i, spec in enumerate(specs):
-            one = _spectrum(spec, stored[spec.segment])
+            one = _spectrum(spec, stored[spec.segment], check)
             if i == 0 and region is not None:
                 one.s_region = region
             model.spec.append(one)
@@ -272,7 +282,7 @@ def _with_units(int_times: np.ndarray, segment: Segment) -> Any:
     return hdu.data
 
 
-def _spectrum(spec: SpectrumSpec, stored: Mapping[str, Any]) -> Any:
+def _spectrum(spec: SpectrumSpec, stored: Mapping[str, Any], check: bool) -> Any:
     """Return the data model of one table of spectra, with one row."""
     from stdatamodels.jwst import datamodels
 
@@ -287,7 +297,7 @@ def _spectrum(spec: SpectrumSpec, stored: Mapping[str, Any]) -> Any:
             for name, kind in ((n, stored_types[n]) for n in stored_types.names)
         ],
     )
-    one = datamodels.TSOSpecModel()
+    one = datamodels.TSOSpecModel(validate_on_assignment=check)
     one.spec_table = row
     for name, unit in spec.units.items():
         one.spec_table.columns[name].unit = unit

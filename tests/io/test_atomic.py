@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from tso3dask.errors import RunError
+from tso3dask.io import atomic
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_part_is_hidden_beside_the_product_and_named_by_run(tmp_path):
+    final = tmp_path / "a_crfints.fits"
+    one, other = (atomic.part_path(final, atomic.new_run_id()) for _ in range(2))
+    assert one.parent == tmp_path
+    assert one.name.startswith(".a_crfints.fits.")
+    assert one != other
+    one.write_bytes(b"x")
+    assert atomic.stale_parts(final) == [one]
+    assert atomic.stale_parts(tmp_path / "crfints.fits") == []
+    assert atomic.stale_parts(tmp_path / "none" / "a.fits") == []
+
+
+def test_commit_replaces_and_discard_forgives(tmp_path):
+    final = tmp_path / "a"
+    final.write_bytes(b"old")
+    part = atomic.part_path(final, "r")
+    part.write_bytes(b"new")
+    assert atomic.commit(part, final) == final
+    assert final.read_bytes() == b"new"
+    assert names(tmp_path) == ["a"]
+    atomic.discard(part)
+    with pytest.raises(RunError, match="could not finish"):
+        atomic.commit(part, final)
+    assert final.read_bytes() == b"new"
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    final = tmp_path / "a.ecsv"
+    atomic.write_text(final, "one\n")
+    with pytest.raises(KeyError), atomic.atomic_path(final) as part:
+        part.write_text("two")
+        raise KeyError("stop")
+    assert final.read_text() == "one\n"
+    assert names(tmp_path) == ["a.ecsv"]
+
+
+def test_space_is_checked_before_writing(tmp_path):
+    atomic.check_space(tmp_path, 1, "a")
+    with pytest.raises(RunError, match=r"a_crfints.*GB free; give another"):
+        atomic.check_space(tmp_path, 10**18, "a_crfints.fits")
