@@ -80,18 +80,30 @@ def gather(results: list[ChunkResult]) -> ChunkResult:
     return ChunkResult(ordered[0].member, 0, position, rows)
 
 
-def _start(job: Any, label: str) -> tuple[MemberGraph, Any, list[Any]]:
-    """Graph with the job itself and its prologue, and the constants' names and keys."""
+Pieces = Sequence[Sequence[Any]]
+"""For each chunk the name and key of each cube, where tasks are given their arrays."""
+
+
+def _start(
+    job: Any, label: str, count: int, pieces: Pieces | None
+) -> tuple[MemberGraph, Any, list[list[Any]]]:
+    """Graph with the job itself and its prologue, and each chunk's constants, name and key."""
     graph = MemberGraph()
     key = f"job-{label}"
     graph.tasks[key] = job
+    if job.program is None:
+        return graph, key, [list(piece) for piece in pieces or ()]
     prologue, constants = median_prologue(job.program)
     graph.tasks.update(prologue)
-    return graph, key, [[name, where] for name, where in constants.items()]
+    return graph, key, [[[name, where] for name, where in constants.items()]] * count
 
 
 def imaging_graph(
-    job: ImagingJob, chunks: Sequence[int], label: str, journal: Journal | None = None
+    job: ImagingJob,
+    chunks: Sequence[int],
+    label: str,
+    journal: Journal | None = None,
+    pieces: Pieces | None = None,
 ) -> MemberGraph:
     """Tasks of an imaging member: flag, centre, measure.
 
@@ -105,6 +117,8 @@ def imaging_graph(
         Ending of all keys: member and content name.
     journal : Journal, optional
         Results that need no computing any more, and where new ones go.
+    pieces : sequence, optional
+        Cubes of each chunk, for a job without a program.
 
     Returns
     -------
@@ -112,9 +126,9 @@ def imaging_graph(
         Passes ``flag`` and, with photometry, ``centre`` (where the source is looked for) and
         ``measure``.
     """
-    graph, key, constants = _start(job, label)
     bounds = chunk_bounds(chunks)
-    plain = [(constants,)] * len(bounds)
+    graph, key, constants = _start(job, label, len(bounds), pieces)
+    plain = [(values,) for values in constants]
     flagged = graph.add("flag", label, flag_pass, bounds, plain, journal, key)
     if job.setup is None:
         return graph
@@ -123,34 +137,40 @@ def imaging_graph(
     if job.setup.centroid:
         start = f"start-{label}"
         graph.tasks[start] = (join_centres, flagged, "x", "y")
-        centred = graph.add(
-            "centre", label, centre_pass, bounds, [(constants, start)] * len(bounds), journal, key
-        )
+        arguments = [(values, start) for values in constants]
+        centred = graph.add("centre", label, centre_pass, bounds, arguments, journal, key)
         centre = f"position-{label}"
         graph.tasks[centre] = (join_centres, centred, "centroid_x", "centroid_y")
         if job.setup.moving:
             found = centred
-    graph.add(
-        "measure",
-        label,
-        measure_pass,
-        bounds,
-        [(constants, centre, keys) for keys in found],
-        journal,
-        key,
-    )
+    each = [(values, centre, keys) for values, keys in zip(constants, found, strict=True)]
+    graph.add("measure", label, measure_pass, bounds, each, journal, key)
     return graph
 
 
-def spectrum_prologue(job: SpectrumJob, label: str) -> tuple[MemberGraph, Any, list[Any], Any]:
-    """Start of a spectroscopic member: job key, constants, and key of a settled correction."""
-    graph, key, constants = _start(job, label)
+def spectrum_prologue(
+    job: SpectrumJob, label: str, count: int, pieces: Pieces | None = None
+) -> tuple[MemberGraph, Any, list[list[Any]], Any]:
+    """Start of a spectroscopic member.
+
+    Returns
+    -------
+    graph : MemberGraph
+        With the job and the prologue.
+    key : object
+        Key of the job.
+    constants : list
+        Constants of each chunk.
+    factor : object
+        Key of the aperture correction that the first integration settles, or None.
+    """
+    graph, key, constants = _start(job, label, count, pieces)
     factor = None
     setup = job.setup
     if setup is not None and setup.correction is not None:
         if setup.correction.needs_first_integration:
             factor = f"apcorr-{label}"
-            graph.tasks[factor] = (first_correction, key, constants)
+            graph.tasks[factor] = (first_correction, key, constants[0])
     return graph, key, constants, factor
 
 
@@ -158,8 +178,8 @@ def spectrum_graph(
     job: SpectrumJob, chunks: Sequence[int], label: str, journal: Journal | None = None
 ) -> MemberGraph:
     """Tasks of a spectroscopic member: one fused task per chunk, pass ``extract``."""
-    graph, key, constants, factor = spectrum_prologue(job, label)
     bounds = chunk_bounds(chunks)
-    arguments = [(constants, factor)] * len(bounds)
+    graph, key, constants, factor = spectrum_prologue(job, label, len(bounds))
+    arguments = [(values, factor) for values in constants]
     graph.add("extract", label, extract_pass, bounds, arguments, journal, key)
     return graph

@@ -7,7 +7,7 @@ apertures at the median of the second. What a pass hands on is one position per 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.graph.execute import ChunkResult, task_errors
-from tso3dask.graph.program import Program
+from tso3dask.graph.job import Job
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.segment import Segment
 
@@ -135,36 +135,19 @@ def imaging_setup(
 
 
 @dataclass(frozen=True, eq=False)
-class ImagingJob:
+class ImagingJob(Job):
     """One member of an imaging observation, as tasks see it.
 
     Attributes
     ----------
-    member : int
-        Place in the association.
-    program : Program
-        Flagging of its pixels.
-    setup : ImagingSetup
-        Positions, units, radii.
-    sub_block : int
-        Integrations held at a time.
+    setup : ImagingSetup or None
+        Positions, units, radii; None where only flagging is wanted.
     sink : CrfintsSink or None
         Where flagged pixels go.
     """
 
-    member: int
-    program: Program
-    setup: ImagingSetup | None
-    sub_block: int
+    setup: ImagingSetup | None = None
     sink: CrfintsSink | None = None
-
-    def blocks(
-        self, a: int, b: int, constants: Sequence[Any]
-    ) -> Iterator[tuple[int, int, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]:
-        """Stream flagged sub-blocks: range, arrays, counts."""
-        stream = self.program.stream(a, b, self.sub_block, constants=dict(constants))
-        for first, last, block in stream:
-            yield first, last, block.arrays, block.counts
 
 
 def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
@@ -175,8 +158,9 @@ def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> Chun
     search = job.setup is not None and job.setup.centroid
     if search:
         rows |= {name: np.full(b - a, np.nan) for name in ("x", "y")}
-    with task_errors(job.program.source.path, a, b):
-        for first, last, arrays, counts in job.blocks(a, b, constants):
+    with task_errors(job.path, a, b):
+        for first, last, block in job.blocks(a, b, constants):
+            arrays, counts = block.arrays, block.counts
             here = slice(first - a, last - a)
             if job.sink is not None:
                 job.sink.put(first, last, arrays)
@@ -214,8 +198,9 @@ def centre_pass(
     rows = {name: np.full(b - a, np.nan) for name in wanted}
     assert job.setup is not None
     if not np.isnan(start[0]):
-        with task_errors(job.program.source.path, a, b):
-            for first, last, arrays, _ in job.blocks(a, b, constants):
+        with task_errors(job.path, a, b):
+            for first, last, block in job.blocks(a, b, constants):
+                arrays = block.arrays
                 found = centroids_and_psf(
                     job.setup.scaled(arrays["sci"]),
                     arrays["dq"],
@@ -262,8 +247,9 @@ def measure_pass(
     if found is not None and centre is not None and not np.isnan(centre[0]):
         x, y = found.rows["centroid_x"], found.rows["centroid_y"]
     rows: dict[str, np.ndarray] = {}
-    with task_errors(job.program.source.path, a, b):
-        for first, last, arrays, _ in job.blocks(a, b, constants):
+    with task_errors(job.path, a, b):
+        for first, last, block in job.blocks(a, b, constants):
+            arrays = block.arrays
             here = slice(first - a, last - a)
             sci, err = setup.scaled(arrays["sci"]), setup.scaled(arrays["err"])
             if setup.whole_array:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from tso3dask.graph.arrays import chunk_bounds, picked_arrays
-from tso3dask.graph.build import gather, imaging_graph, spectrum_prologue
+from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
 from tso3dask.graph.dataset import coordinates, program_dataset
 from tso3dask.graph.execute import ChunkResult
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
@@ -68,7 +68,11 @@ def x1dints(plan: Plan) -> xr.DataTree:
     for member in _in_time(plan):
         if member.spectrum is not None:
             job = SpectrumJob(
-                member.index, member.program, member.spectrum, plan.budget.sub_block
+                member.index,
+                member.program,
+                plan.budget.sub_block,
+                str(member.segment.path),
+                member.spectrum,
             )
             token = f"{plan.token[:16]}-{member.label}"
             dataset = spectrum_dataset(member.segment, job, member.chunks, token)
@@ -77,7 +81,12 @@ def x1dints(plan: Plan) -> xr.DataTree:
 
 
 def spectrum_dataset(
-    segment: Segment, job: SpectrumJob, chunks: Sequence[int], token: str
+    segment: Segment,
+    job: SpectrumJob,
+    chunks: Sequence[int],
+    token: str,
+    pieces: Pieces | None = None,
+    upstream: Sequence[da.Array] = (),
 ) -> xr.Dataset:
     """Lazy spectra of one segment.
 
@@ -91,6 +100,8 @@ def spectrum_dataset(
         Lengths along ``integration``.
     token : str
         Content name.
+    pieces, upstream : sequence, optional
+        Cubes of each chunk and the arrays that they are chunks of, for a job without a program.
 
     Returns
     -------
@@ -99,18 +110,25 @@ def spectrum_dataset(
     """
     setup = job.setup
     assert setup is not None
-    graph, key, constants, factor = spectrum_prologue(job, token)
+    bounds = chunk_bounds(chunks)
+    graph, key, constants, factor = spectrum_prologue(job, token, len(bounds), pieces)
     names = column_names()
     layer = f"spectra-{token}"
     tasks = {
-        (layer, i): (spectral_block, key, a, b, constants, factor, names)
-        for i, (a, b) in enumerate(chunk_bounds(chunks))
+        (layer, i): (spectral_block, key, a, b, constants[i], factor, names)
+        for i, (a, b) in enumerate(bounds)
     }
     outputs = {
         n.lower(): ((setup.wavelength.size,), "uint32" if n == "DQ" else "float64") for n in names
     }
     arrays = picked_arrays(
-        layer, tasks, outputs, chunks, extra=graph.tasks, token=f"spectra-{token}"
+        layer,
+        tasks,
+        outputs,
+        chunks,
+        extra=graph.tasks,
+        upstream=upstream,
+        token=f"spectra-{token}",
     )
     return label_spectra(segment, setup, arrays)
 
@@ -155,19 +173,25 @@ def phot(plan: Plan) -> xr.Dataset:
     for member in plan.members:
         setup = member.imaging
         assert setup is not None
-        job = ImagingJob(member.index, member.program, setup, plan.budget.sub_block)
+        path = str(member.segment.path)
+        job = ImagingJob(member.index, member.program, plan.budget.sub_block, path, setup)
         label = f"{member.label}-lazy-{plan.token[:16]}"
         parts.append(photometry_dataset(member.segment, job, member.chunks, label))
     return xr.concat(parts, dim="integration", join="outer", combine_attrs="override")
 
 
 def photometry_dataset(
-    segment: Segment, job: ImagingJob, chunks: Sequence[int], label: str
+    segment: Segment,
+    job: ImagingJob,
+    chunks: Sequence[int],
+    label: str,
+    pieces: Pieces | None = None,
+    upstream: Sequence[da.Array] = (),
 ) -> xr.Dataset:
     """Lazy photometry of one segment; its rows are one chunk."""
     setup = job.setup
     assert setup is not None
-    graph = imaging_graph(job, chunks, label)
+    graph = imaging_graph(job, chunks, label, pieces=pieces)
     layer = f"photometry-{label}"
     centres = graph.passes.get("centre", [])
     columns = photometry_units(setup)
@@ -183,7 +207,13 @@ def photometry_dataset(
     }
     outputs: dict[str, tuple[tuple[int, ...], Any]] = {n: ((), "float64") for n in columns}
     arrays = picked_arrays(
-        layer, tasks, outputs, [segment.nints], extra=graph.tasks, token=layer
+        layer,
+        tasks,
+        outputs,
+        [sum(chunks)],
+        extra=graph.tasks,
+        upstream=upstream,
+        token=layer,
     )
     variables = {
         name: xr.Variable("integration", arrays[name], {} if unit is None else {"units": unit})

@@ -120,8 +120,9 @@ def run_graph(
             job = SpectrumJob(
                 member.index,
                 member.program,
-                member.spectrum,
                 plan.budget.sub_block,
+                str(member.segment.path),
+                member.spectrum,
                 plan.white_range,
                 spectrum,
                 sink,
@@ -134,7 +135,12 @@ def run_graph(
             rows_before[series] += member.segment.nints
         else:
             image_job = ImagingJob(
-                member.index, member.program, member.imaging, plan.budget.sub_block, sink
+                member.index,
+                member.program,
+                plan.budget.sub_block,
+                str(member.segment.path),
+                member.imaging,
+                sink,
             )
             part = imaging_graph(image_job, member.chunks, label, journal)
         graph.update(part.tasks)

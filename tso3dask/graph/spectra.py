@@ -16,7 +16,7 @@ import numpy as np
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.graph.execute import ChunkResult, task_errors
-from tso3dask.graph.program import Program
+from tso3dask.graph.job import Job
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.segment import Segment
 from tso3dask.io.wcs import wcs_key
@@ -347,19 +347,13 @@ def _is_prism(segment: Segment) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class SpectrumJob:
+class SpectrumJob(Job):
     """One member of a spectroscopic observation, as tasks see it.
 
     Attributes
     ----------
-    member : int
-        Place in the association.
-    program : Program
-        Flagging of its pixels.
     setup : SpectrumSetup or None
         None where there is nothing to extract.
-    sub_block : int
-        Integrations held at a time.
     white_range : tuple of float
         Wavelengths summed for the white light, micrometres.
     spectrum : int
@@ -371,10 +365,7 @@ class SpectrumJob:
         dynamic spectrum; no dynamic spectrum where ``bin_rows`` is 0.
     """
 
-    member: int
-    program: Program
-    setup: SpectrumSetup | None
-    sub_block: int
+    setup: SpectrumSetup | None = None
     white_range: tuple[float, float] = (-1.0, 1e10)
     spectrum: int = 0
     crfints: CrfintsSink | None = None
@@ -389,9 +380,10 @@ def first_correction(job: SpectrumJob, constants: Sequence[Any]) -> np.ndarray:
 
     setup = job.setup
     assert setup is not None
-    with task_errors(job.program.source.path, 0, 1):
-        block = job.program.block(0, 1, constants=dict(constants))
-        columns = replace(setup, correction=None).columns(block.arrays)
+    with task_errors(job.path, 0, 1):
+        _, _, block = next(iter(job.blocks(0, 1, constants)))
+        arrays = {name: array[:1] for name, array in block.arrays.items()}
+        columns = replace(setup, correction=None).columns(arrays)
         return setup.correction.evaluate(columns["NPIXELS"][0], setup.wavelength)
 
 
@@ -406,9 +398,8 @@ def extract_pass(
     if setup is not None:
         rows["white"] = np.full(b - a, np.nan)
     dynamic = _Dynamic(job, a, b) if job.bin_rows and setup is not None else None
-    stream = job.program.stream(a, b, job.sub_block, constants=dict(constants))
-    with task_errors(job.program.source.path, a, b):
-        for first, last, block in stream:
+    with task_errors(job.path, a, b):
+        for first, last, block in job.blocks(a, b, constants):
             here = slice(first - a, last - a)
             if "n_outliers" in block.counts:
                 rows["n_outliers"][here] = block.counts["n_outliers"]
@@ -468,9 +459,8 @@ def spectral_block(
     setup = job.setup
     assert setup is not None
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    stream = job.program.stream(a, b, job.sub_block, constants=dict(constants))
-    with task_errors(job.program.source.path, a, b):
-        for _, _, block in stream:
+    with task_errors(job.path, a, b):
+        for _, _, block in job.blocks(a, b, constants):
             columns = setup.columns(block.arrays, factor)
             for name in names:
                 parts[name].append(np.array(columns[name]))

@@ -1,0 +1,307 @@
+"""The steps as functions of datasets, for programs that build their own graph.
+
+Each takes the parameters of the step of that name. Datasets from `tso3dask.open_segment` and
+`tso3dask.open_association` are recognised as untouched pixels of a file: a step is then appended
+to their program, and its tasks read what they need from the file. Anything else, for instance the
+result of arithmetic on such a dataset, takes the generic way: a task per chunk on the chunks it
+overlaps. Both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.tokenize import tokenize
+
+from tso3dask.config import parse_steps
+from tso3dask.errors import InputError
+from tso3dask.graph import lazy
+from tso3dask.graph.arrays import chunk_bounds, picked_arrays
+from tso3dask.graph.chunking import SUB_BLOCK_BYTES
+from tso3dask.graph.dataset import common_program, program_dataset, segment_of, with_cubes
+from tso3dask.graph.imaging import ImagingJob, imaging_setup
+from tso3dask.graph.program import Block, Source
+from tso3dask.graph.spectra import SpectrumJob, SpectrumSetup, spectrum_setup
+from tso3dask.graph.stages import Match, flag_stage, median_prologue
+from tso3dask.io import reference
+from tso3dask.io.pixels import ArraySpec
+from tso3dask.io.segment import Segment
+from tso3dask.ops.medians import nanmedian_image
+from tso3dask.schema import CUBES
+
+__all__ = ["extract_1d", "outlier_detection", "tso_photometry", "white_light"]
+
+white_light = lazy.white_light
+
+
+def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
+    """Flag outliers against the rolling median over time.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Cubes (integration, y, x): ``sci``, ``err``, ``dq`` and the variances that there are.
+    **parameters
+        Of the step ``outlier_detection``, as ``snr="5.0 4.0"``.
+
+    Returns
+    -------
+    Dataset
+        DQ with OUTLIER and DO_NOT_USE at outliers; NaN and DO_NOT_USE agree in all cubes.
+
+    Raises
+    ------
+    InputError
+        For unknown parameters, missing cubes, or data that do not name their file.
+    """
+    steps = parse_steps({"outlier_detection": parameters})
+    stage = flag_stage(steps, dataset.sizes["integration"])
+    return _with_stage(dataset, stage)
+
+
+def _with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
+    """Append a stage to a dataset's program, or apply it to its arrays."""
+    for name in ("sci", "err", "dq"):
+        if name not in dataset:
+            raise InputError(f"the dataset has no {name!r}; expected the cubes of a calints file")
+    segment = segment_of(dataset)
+    program = common_program(dataset)
+    if program is not None:
+        program = program.then(stage)
+        tasks, constants = median_prologue(program)
+        chunks = _chunks(dataset, "integration")
+        result = program_dataset(segment, program, chunks, tasks, constants)
+    else:
+        result = with_cubes(segment, _generic(dataset, stage))
+        result = result.assign_coords(dataset.coords)
+        result.attrs |= dataset.attrs
+    extra = [name for name in dataset if name not in result]
+    return result.assign({name: dataset[name] for name in extra})
+
+
+def _chunks(dataset: xr.Dataset, dim: str) -> tuple[int, ...]:
+    chunks = dataset.chunksizes.get(dim)
+    return tuple(chunks) if chunks else (dataset.sizes[dim],)
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """Cubes in memory, described as a stage expects a source to be."""
+
+    arrays: tuple[ArraySpec, ...]
+
+    names = Source.names
+    shape = Source.shape
+    nints = Source.nints
+    array = Source.array
+
+
+def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
+    """Apply a stage to arrays that are not, or not any more, the pixels of a file."""
+    cubes = {name: variable.data for name, variable in _cubes_of(dataset).items()}
+    names = list(cubes)
+    chunks = cubes["sci"].chunks[0]
+    specs = tuple(ArraySpec(n, "", 0, d.dtype.str, 0, d.shape) for n, d in cubes.items())
+    source: Any = _Arrays(specs)
+    token = tokenize(stage, [d.name for d in cubes.values()])
+    bounds = chunk_bounds(chunks)
+    extra, constants = _generic_median(stage, cubes["sci"], token)
+    layer = f"stage-{token}"
+    tasks: dict[tuple[str, int], tuple[Any, ...]] = {}
+    for i, (a, b) in enumerate(bounds):
+        needed = stage.input_ranges(dict.fromkeys(names, (a, b)), source)
+        pieces = [
+            [name, *_overlapping(cubes[name].name, bounds, *needed[name])] for name in names
+        ]
+        tasks[layer, i] = (staged_block, stage, source, a, b, names, pieces, constants)
+    outputs = {n: (cubes[n].shape[1:], cubes[n].dtype) for n in names}
+    return picked_arrays(
+        layer, tasks, outputs, chunks, extra=extra, upstream=list(cubes.values()), token=token
+    )
+
+
+def _cubes_of(dataset: xr.Dataset) -> dict[str, xr.Variable]:
+    """Cubes with equal chunks along ``integration`` only, in the types of a file."""
+    cubes: dict[str, xr.Variable] = {}
+    chunks = None
+    for name in (n for n in CUBES if n in dataset):
+        data = dataset[name].transpose("integration", "y", "x").data
+        if not isinstance(data, da.Array):
+            data = da.from_array(data, chunks=(-1, -1, -1))
+        kind = np.uint32 if name == "dq" else np.float32
+        data = data.astype(kind).rechunk({0: chunks or data.chunks[0], 1: -1, 2: -1})
+        chunks = data.chunks[0]
+        cubes[name] = xr.Variable(("integration", "y", "x"), data, dataset[name].attrs)
+    return cubes
+
+
+def _overlapping(
+    name: str, bounds: Sequence[tuple[int, int]], lo: int, hi: int
+) -> tuple[int, int, int, list[Any]]:
+    """Rows wanted, first row of the first chunk that holds any, and the chunks' keys."""
+    held = [i for i, (a, b) in enumerate(bounds) if a < hi and b > lo]
+    return lo, hi, bounds[held[0]][0], [(name, i, 0, 0) for i in held]
+
+
+def _generic_median(stage: Any, sci: da.Array, token: str) -> tuple[dict[Any, Any], list[Any]]:
+    window = getattr(stage, "window", None)
+    if window is None or window.rolling:
+        return {}, []
+    key = f"median-{token}"
+    blocks = [(sci.name, i, 0, 0) for i in range(len(sci.chunks[0]))]
+    return {key: (whole_median, blocks)}, [["median", key]]
+
+
+def whole_median(blocks: list[np.ndarray]) -> np.ndarray:
+    """Task: NaN-median image of a segment given in chunks."""
+    return nanmedian_image(np.concatenate(blocks, axis=0))
+
+
+def staged_block(
+    stage: Any,
+    source: Any,
+    a: int,
+    b: int,
+    names: Sequence[str],
+    pieces: Sequence[Sequence[Any]],
+    constants: Sequence[Any],
+) -> tuple[np.ndarray, ...]:
+    """Task: a stage on the chunks that its rows overlap."""
+    arrays, first = {}, {}
+    for name, lo, hi, begin, blocks in pieces:
+        whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=0)
+        arrays[name] = np.ascontiguousarray(whole[lo - begin : hi - begin])
+        first[name] = lo
+    ranges = dict.fromkeys(names, (a, b))
+    block = stage.apply(Block(arrays, first, {}), ranges, source, dict(constants), None)
+    return tuple(block.arrays[name] for name in names)
+
+
+def _source_program(dataset: xr.Dataset) -> tuple[Segment, Program | None]:
+    return segment_of(dataset), common_program(dataset)
+
+
+def extract_1d(
+    dataset: xr.Dataset,
+    *,
+    extract1d: str | Mapping[str, Any] | None = None,
+    apcorr: str | None = None,
+    **parameters: Any,
+) -> xr.Dataset:
+    """Extract one spectrum from each integration.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Cubes (integration, y, x), flagged.
+    extract1d : path or mapping, optional
+        Extraction regions: a reference file or its content; None (or ``N/A``) takes the whole
+        array.
+    apcorr : path, optional
+        Aperture correction reference.
+    **parameters
+        Of the step ``extract_1d``, as ``subtract_background=True``.
+
+    Returns
+    -------
+    Dataset
+        ``flux`` and the other columns of an EXTRACT1D table, (integration, dispersion), with
+        ``wavelength``.
+
+    Raises
+    ------
+    InputError
+        For unknown parameters, or a file that has no spectrum.
+    """
+    steps = parse_steps({"extract_1d": parameters})
+    segment = segment_of(dataset)
+    regions = extract1d if isinstance(extract1d, Mapping) else reference.read_extract1d(extract1d)
+    table = reference.read_apcorr(apcorr, segment.exp_type)
+    setup, notes = spectrum_setup(segment, steps, regions, table, {})
+    if setup is None:
+        raise InputError(f"{segment.path}: " + "; ".join(notes))
+    program = common_program(dataset)
+    if program is None or not program.stages:
+        dataset = _with_stage(dataset, Match())
+        program = common_program(dataset)
+    pieces = None
+    upstream: list[da.Array] = []
+    if program is None:
+        pieces, upstream = _pieces(dataset, ("sci", "var_poisson", "var_rnoise", "var_flat"))
+    job = SpectrumJob(0, program, _rows(segment), str(segment.path), setup)
+    names = [dataset[n].data.name for n in CUBES if n in dataset]
+    token = tokenize(names, _content(setup), steps)
+    chunks = _chunks(dataset, "integration")
+    spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream)
+    times = {k: v for k, v in dataset.coords.items() if v.dims == ("integration",)}
+    return spectra.assign_coords(times)
+
+
+def _content(setup: SpectrumSetup) -> tuple[Any, ...]:
+    """Everything of a setup that its numbers depend on, for names of tasks."""
+    correction = setup.correction
+    return (
+        list(vars(setup.plan).items()),
+        setup.wavelength,
+        setup.source_type,
+        setup.photom_complete,
+        setup.pixel_area,
+        None if correction is None else list(vars(correction).items()),
+    )
+
+
+def _pieces(dataset: xr.Dataset, names: Sequence[str]) -> tuple[list[Any], list[da.Array]]:
+    """Key of each cube for each chunk, and the arrays."""
+    arrays = {name: dataset[name].data for name in names if name in dataset}
+    count = len(dataset["sci"].data.chunks[0])
+    pieces = [[[n, (d.name, i, 0, 0)] for n, d in arrays.items()] for i in range(count)]
+    return pieces, list(arrays.values())
+
+
+def tso_photometry(
+    dataset: xr.Dataset, *, gain: str | None = None, **parameters: Any
+) -> xr.Dataset:
+    """Aperture photometry of each integration.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Cubes (integration, y, x) of one segment, flagged.
+    gain : path, optional
+        Gain reference, needed for data in DN/s.
+    **parameters
+        Of the step ``tso_photometry``, as ``radius=3.0``.
+
+    Returns
+    -------
+    Dataset
+        Columns of the photometry table, (integration,).
+
+    Raises
+    ------
+    InputError
+        For unknown parameters or keywords that are missing.
+    """
+    steps = parse_steps({"tso_photometry": parameters})
+    segment = segment_of(dataset)
+    image = None if gain is None else reference.read_gain(gain, segment)
+    setup, _ = imaging_setup(segment, steps, image)
+    program = common_program(dataset)
+    pieces = None
+    upstream: list[da.Array] = []
+    if program is None:
+        dataset = dataset.assign(_cubes_of(dataset))
+        pieces, upstream = _pieces(dataset, ("sci", "err", "dq"))
+    token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], steps, gain)
+    job = ImagingJob(0, program, _rows(segment), str(segment.path), setup)
+    chunks = _chunks(dataset, "integration")
+    return lazy.photometry_dataset(segment, job, chunks, token, pieces, upstream)
+
+
+def _rows(segment: Segment) -> int:
+    return max(1, SUB_BLOCK_BYTES // segment.bytes_per_integration)
