@@ -2,6 +2,7 @@ import itertools
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def outlier_twin(cube, width, *, bad_bits, maskpt, snr, any_good):
                     level[i] = (rows[(width - 1) // 2] + rows[width // 2]) / 2
                     level[i][np.isnan(rows).any(axis=0)] = np.nan
             else:
-                level = np.broadcast_to(np.nanmedian(sci, axis=0), sci.shape)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    level = np.broadcast_to(np.nanmedian(sci, axis=0), sci.shape)
                 assert level.dtype == np.float32
             limit = np.float32(snr) * np.nan_to_num(err)
             found = np.abs(sci - level) > limit

@@ -43,10 +43,11 @@ def require(
     ValueError
         Wrong shape or type, or an output that cannot be written as it is.
     """
-    fits = array.ndim == len(shape) and all(
-        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+    fits = array.shape == shape or (
+        array.ndim == len(shape)
+        and all(want is None or want == have for want, have in zip(shape, array.shape, strict=True))
     )
-    if not fits or array.dtype != np.dtype(dtype):
+    if not fits or array.dtype != dtype:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(
             f"{name}: expected ({wanted}) {np.dtype(dtype)} in native byte order, "
@@ -61,7 +62,7 @@ def require(
 
 def address(array: Array) -> int:
     """Address of the first element."""
-    return int(array.__array_interface__["data"][0])
+    return int(array.ctypes.data)
 
 
 def row_table(arrays: Sequence[Array | int]) -> npt.NDArray[np.int64]:
@@ -77,13 +78,13 @@ def row_table(arrays: Sequence[Array | int]) -> npt.NDArray[np.int64]:
     -------
     (array, 3) int64
     """
-    table = np.zeros((len(arrays), 3), np.int64)
-    for line, array in zip(table, arrays, strict=True):
-        if isinstance(array, int):
-            line[0] = array
-        else:
-            line[:] = address(array), array.strides[0], array.itemsize
-    return table
+    lines = [
+        (array, 0, 0)
+        if isinstance(array, int)
+        else (address(array), array.strides[0], array.itemsize)
+        for array in arrays
+    ]
+    return np.array(lines, np.int64)
 
 
 def scratch(words: int) -> int:

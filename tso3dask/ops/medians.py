@@ -86,8 +86,9 @@ class Window:
         self._check(a, b)
         if not self.rolling or a == b:
             return a, b
-        starts = self.starts(a, b)
-        return int(starts[0]), int(starts[-1]) + self.width
+        last = self.nints - self.width
+        low, high = (min(max(i - self.width // 2, 0), last) for i in (a, b - 1))
+        return low, high + self.width
 
     def _check(self, a: int, b: int) -> None:
         if not 0 <= a <= b <= self.nints:

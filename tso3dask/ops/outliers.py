@@ -24,7 +24,7 @@ Float32Array = npt.NDArray[np.float32]
 DQArray = npt.NDArray[np.uint32]
 
 _MAX_VARIANCES = 3
-_ZEROS = np.zeros(2048, np.float32)
+_ZEROS = np.zeros(PITCH, np.float32)
 """Stands in for one tile of an array that a file does not have."""
 
 
@@ -233,7 +233,7 @@ def _run(
     )
     target = row_table([result["sci"], result["dq"], *(result.get(name, unused) for name in slots)])
     used = [2 + k for k, name in enumerate(slots) if name]
-    full = int(not np.array_equal(source[used], target[used]))
+    full = int((source[used] != target[used]).any())
     npix = sci.shape[1] * sci.shape[2]
     counts = result["n_outliers"]
     if snr is not None and networked:
