@@ -52,7 +52,7 @@ def test_imaging_has_its_panels_and_units():
     text = " ".join(labels(figure))
     for word in ("(Jy)", "Relative flux", "%", "Centroid\n(pixel)", "Outlier pixels"):
         assert word in text
-    assert figure.axes[-1].get_xlabel() == "Time since BMJD(TDB) 59791.1000 (minutes)"
+    assert figure.axes[-1].get_xlabel() == "Time since BMJD(TDB) 59791.10000 (minutes)"
     assert "WASP-39" in figure.axes[0].get_title(loc="left")
     assert "40 integrations · 2 segments" in figure.axes[0].texts[0].get_text()
 

@@ -111,3 +111,105 @@ def bin_rows(values: Array, edges: Array) -> Array:
     out = np.full(total.shape, np.nan)
     np.divide(total, count, out=out, where=count > 0)
     return out
+
+
+def quicklook_of(plan: Any, result: Any) -> QuickLook | None:
+    """Return what the figure of a finished run shows, or None if there is nothing to draw.
+
+    Parameters
+    ----------
+    plan : Plan
+        What was run: members, their headers and times.
+    result : RunResult
+        Rows and tables that the run kept.
+    """
+    if not result.rows or not any(kind in plan.products for kind in ("phot", "x1dints")):
+        return None
+    groups: dict[tuple[str, int], list[int]] = {}
+    for member in plan.members:
+        if member.imaging is None and member.spectrum is None:
+            continue
+        order = member.spectrum.spectral_order if member.spectrum is not None else 0
+        groups.setdefault((str(member.segment.detector), order), []).append(member.index)
+    if not groups:
+        return None
+    orders = {order for _, order in groups}
+    channels = []
+    for (detector, order), members in groups.items():
+        words = [detector] if len({name for name, _ in groups}) > 1 else []
+        words += [f"order {order}"] if len(orders) > 1 else []
+        channels.append(_channel(" ".join(words), plan, result, members))
+    first = plan.members[0].segment
+    keywords = ("INSTRUME", "EXP_TYPE", "FILTER", "GRATING", "PUPIL", "SUBARRAY")
+    values = dict.fromkeys(str(first.get(keyword) or "").strip() for keyword in keywords)
+    return QuickLook(
+        product=plan.observation.association.name,
+        target=str(first.get("TARGPROP") or first.get("TARGNAME") or "").strip(),
+        mode=" ".join(value for value in values if value and value not in ("N/A", "CLEAR")),
+        channels=channels,
+    )
+
+
+def _channel(label: str, plan: Any, result: Any, members: list[int]) -> Channel:
+    """Join the rows of the members of one detector and order."""
+    chosen = [plan.members[index] for index in members]
+    rows = [result.rows[index] for index in members]
+    sizes = [member.segment.nints for member in chosen]
+    channel = Channel(
+        label=label,
+        integration=np.concatenate([member.times.int_num for member in chosen]),
+        flux=np.full(sum(sizes), np.nan),
+        bjd=np.concatenate([member.times.times["tdb_mid"] for member in chosen]),
+        mjd=np.concatenate([member.times.times["mjd_avg"] for member in chosen]),
+        segment_starts=tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])),
+    )
+    if plan.flags:
+        channel.flagged = np.concatenate(
+            [
+                r["n_outliers"] / (m.segment.ny * m.segment.nx)
+                for m, r in zip(chosen, rows, strict=True)
+            ]
+        )
+    if chosen[0].spectrum is not None:
+        channel.flux_name = "White-light flux"
+        channel.unit = chosen[0].spectrum.units["FLUX"]
+        channel.flux = np.concatenate([r["white"] for r in rows])
+        _add_spectra(channel, chosen, rows)
+        return channel
+    starts = np.cumsum([0, *(member.segment.nints for member in plan.members)])
+    table = result.tables["phot"]
+    where = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
+    values, unit = table["net_aperture_sum"]
+    channel.flux_name, channel.unit = "Net aperture flux", str(unit or "")
+    channel.flux = np.asarray(values, dtype=float)[where]
+    if "centroid_x" in table:
+        channel.centroid_x = np.asarray(table["centroid_x"][0], dtype=float)[where]
+        channel.centroid_y = np.asarray(table["centroid_y"][0], dtype=float)[where]
+    return channel
+
+
+def _add_spectra(channel: Channel, members: list[Any], rows: list[dict[str, Array]]) -> None:
+    """Put the binned spectra of the members, made while they were extracted, side by side."""
+    wavelength = members[0].spectrum.wavelength
+    kept = [
+        row
+        for row, member in zip(rows, members, strict=True)
+        if "bin_sum" in row and member.spectrum.wavelength.size == wavelength.size
+    ]
+    if not kept or not wavelength.size:
+        return
+    bins = np.concatenate([row["bins"] for row in kept])
+    count = np.zeros(int(bins.max()) + 1)
+    total = np.zeros((len(count), kept[0]["bin_sum"].shape[1]))
+    for row in kept:
+        np.add.at(count, row["bins"], row["bin_count"])
+        np.add.at(total, row["bins"], row["bin_sum"])
+    from tso3dask.graph.run import DYNAMIC_BINS
+
+    rows_of_bin = max(1, -(-len(channel.flux) // DYNAMIC_BINS))
+    edges = np.minimum(np.arange(len(count) + 1) * rows_of_bin, len(channel.flux))
+    spectra = np.full(total.shape, np.nan)
+    np.divide(total, count[:, None], out=spectra, where=count[:, None] > 0)
+    columns = np.linspace(0, wavelength.size, total.shape[1] + 1).astype(int)
+    channel.spectra, channel.spectra_edges = spectra, edges
+    channel.wavelength = bin_rows(np.asarray(wavelength, dtype=float), columns)

@@ -160,8 +160,8 @@ def _time_axis(channels: list[Channel]) -> TimeAxis:
         unit, scale = ("days", 1.0) if span > 4 else ("hours", 24.0)
         if span < 1.5 / 24:
             unit, scale = "minutes", 1440.0
-        zero = np.floor(low * 1e4) / 1e4
-        return TimeAxis(f"Time since {name} {zero:.4f} ({unit})", source, zero, scale)
+        zero = np.floor(low * 1e5) / 1e5
+        return TimeAxis(f"Time since {name} {zero:.5f} ({unit})", source, zero, scale)
     return TimeAxis("Integration number", "integration")
 
 
@@ -296,9 +296,17 @@ def _draw_raw(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list
 
 
 def _relative(flux: Array) -> Array:
-    """Return the change against the median, NaN where there is no positive median."""
-    middle = np.nanmedian(flux) if np.isfinite(flux).any() else np.nan
-    return flux / middle - 1.0 if middle > 0 else np.full(len(flux), np.nan)
+    """Return the change against the level outside a transit in the middle of the series.
+
+    That level is the median of the first and the last sixth; NaN if it is not positive.
+    """
+    edge = max(len(flux) // 6, 1)
+    level = np.concatenate([flux[:edge], flux[-edge:]])
+    for values in (level, flux):
+        finite = values[np.isfinite(values)]
+        if finite.size and np.median(finite) > 0:
+            return flux / np.median(finite) - 1.0
+    return np.full(len(flux), np.nan)
 
 
 def _draw_normalised(
@@ -331,7 +339,7 @@ def _draw_flagged(axis: Axes, channels: list[Channel], time: TimeAxis, indices: 
         values = 100.0 * np.asarray(channel.flagged, dtype=float)
         top = max(top, np.nanmax(values) if np.isfinite(values).any() else 0.0)
         _points(axis, time.of(channel), values, index)
-    axis.set_ylim(0, top * 1.12 or 1.0)
+    axis.set_ylim(-0.04 * top, top * 1.12 or 1.0)
     axis.set_ylabel("Outlier pixels\n(%)")
 
 

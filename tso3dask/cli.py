@@ -1,0 +1,428 @@
+"""The command line: ``tso3dask run``, ``plan``, ``demo``, ``simulate``, ``inspect`` and ``asn``.
+
+Nothing heavy is imported here at module level, so that help and usage errors come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tso3dask
+from tso3dask.errors import InputError, NotYetError, Tso3Error
+
+__all__ = ["main"]
+
+_LOCAL_SCHEDULERS = ("threads", "processes", "synchronous")
+
+Steps = dict[str, dict[str, Any]]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see '{self.prog} --help')")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done; 2 bad usage or input, nothing written; 1 failed while running.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    verbose = bool({"-v", "--verbose"} & set(words))
+    try:
+        return _dispatch(words)
+    except SystemExit as stop:  # help and version end here
+        return int(stop.code or 0)
+    except BrokenPipeError:  # what reads our output has gone
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+    except KeyboardInterrupt as error:
+        return _failed("interrupted", error, 1)
+    except Tso3Error as error:
+        if verbose:
+            _print_traceback()
+        return _failed(str(error), error, error.exit_status)
+    except Exception as error:
+        if verbose:
+            _print_traceback()
+        text = " ".join(str(error).split())
+        hint = "" if verbose else "; -v shows where"
+        return _failed(f"unexpected {type(error).__name__}: {text}{hint}", error, 1)
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+def _failed(text: str, error: BaseException, status: int) -> int:
+    """Print one line about a failure, with what `_execute` noted about it."""
+    print(f"tso3dask: {'. '.join([text, *getattr(error, '__notes__', [])])}", file=sys.stderr)
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
+    parser = _Parser(
+        prog="tso3dask",
+        description="JWST stage-3 time-series processing on dask and xarray.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<10} {text}" for name, (text, _, _) in _COMMANDS.items())
+        + "\n\n'tso3dask COMMAND --help' tells more of each.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tso3dask {tso3dask.__version__}")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", help=argparse.SUPPRESS)
+    if not words:
+        parser.print_help()
+        return 2
+    if words[0].startswith("-"):
+        parser.parse_args(words[:1])
+    if words[0] not in _COMMANDS:
+        from tso3dask.config import nearest
+
+        raise InputError(
+            f"unknown command '{words[0]}'.{nearest(words[0], _COMMANDS)} "
+            f"Known: {', '.join(_COMMANDS)}"
+        )
+    text, add_arguments, run = _COMMANDS[words[0]]
+    command = _Parser(
+        prog=f"tso3dask {words[0]}",
+        description=text[0].upper() + text[1:] + ".",
+        allow_abbrev=False,
+    )
+    add_arguments(command)
+    rest, steps = _take_steps(words[1:]) if words[0] in ("run", "plan") else (words[1:], {})
+    args = command.parse_intermixed_args(rest)
+    args.given_steps = steps
+    _quiet(getattr(args, "verbose", False))
+    return run(args)
+
+
+def _quiet(verbose: bool) -> None:
+    """Keep warnings and messages of libraries from the user unless asked for."""
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    elif not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for worker processes
+
+
+# --- arguments of steps ------------------------------------------------------------------------
+
+
+def _take_steps(words: list[str]) -> tuple[list[str], Steps]:
+    """Take ``--steps.STEP.PARAM=VALUE`` and ``--override_TYPE=FILE`` out of the arguments."""
+    rest: list[str] = []
+    steps: Steps = {}
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith(("--steps.", "--override_", "--override-")):
+            rest.append(word)
+            continue
+        name, separator, value = word.partition("=")
+        if not separator:
+            if not queue or queue[0].startswith("--"):
+                raise InputError(f"{name}: a value is missing, as in {name}=VALUE")
+            value = queue.pop(0)
+        for step, parameter in _targets(name):
+            steps.setdefault(step, {})[parameter] = value
+    return rest, steps
+
+
+def _targets(name: str) -> list[tuple[str, str]]:
+    """Return the (step, parameter) pairs that an argument sets."""
+    from tso3dask.config import STEPS, nearest, parameters_of, steps_with_reference
+
+    if name.startswith("--steps."):
+        step, _, parameter = name.removeprefix("--steps.").partition(".")
+        if not step or not parameter:
+            raise InputError(f"{name}: expected --steps.STEP.PARAMETER=VALUE")
+        return [(step, parameter)]
+    kind = name[len("--override_") :]
+    owners = steps_with_reference(kind)
+    if owners:
+        return [(owner, f"override_{kind}") for owner in owners]
+    known = [
+        parameter.removeprefix("override_")
+        for step in STEPS
+        for parameter in parameters_of(step)
+        if parameter.startswith("override_")
+    ]
+    raise InputError(
+        f"{name}: no step reads a reference of type '{kind}'.{nearest(kind, known)} "
+        f"Known: {', '.join(known)}"
+    )
+
+
+def _all_steps(args: argparse.Namespace) -> tuple[Steps, str | None]:
+    """Return the steps of the parameter file and the command line, and the file's output folder."""
+    from tso3dask.params import expand_steps, merge_steps, read_parameter_file
+
+    given = expand_steps(args.given_steps, origin="command line")
+    if args.params is None:
+        return given, None
+    file = read_parameter_file(args.params)
+    return merge_steps(file.steps, given), file.output_dir
+
+
+# --- run and plan ------------------------------------------------------------------------------
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", nargs="*", metavar="ASN|CALINTS", help="association, or calints")
+    parser.add_argument("--params", metavar="FILE", help="parameter file: JSON, YAML or ASDF")
+    parser.add_argument(
+        "--memory-limit", metavar="SIZE", help="memory of the run, as 8GiB (default 1GB)"
+    )
+    parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time")
+    parser.add_argument(
+        "--scheduler",
+        metavar="NAME",
+        help="threads (default), processes, synchronous, or the address of a dask scheduler",
+    )
+    parser.add_argument(
+        "--chunk-integrations", type=_positive, metavar="N", help="integrations of one task"
+    )
+    parser.add_argument(
+        "--steps-help", action="store_true", help="list the steps and their parameters"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
+    parser.usage = (
+        "%(prog)s ASN|CALINTS... [options] [--steps.STEP.PARAM=VALUE ...] "
+        "[--override_TYPE=FILE ...]"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_input(parser)
+    parser.add_argument("-o", "--output-dir", metavar="DIR", help="folder of the products (.)")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace earlier products")
+    again.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--plots",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="draw the quick-look figure beside the products",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _source(args: argparse.Namespace) -> Any:
+    if not args.input:
+        raise InputError("no input: give an association (.json) or calints files")
+    return args.input[0] if len(args.input) == 1 else args.input
+
+
+def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
+    source = _source(args)
+    scheduler = args.scheduler
+    if scheduler is not None and scheduler not in _LOCAL_SCHEDULERS and ":" not in scheduler:
+        raise InputError(
+            f"--scheduler {scheduler}: expected {', '.join(_LOCAL_SCHEDULERS)}, or an address as "
+            "tcp://host:8786"
+        )
+    steps, output_dir = _all_steps(args)
+    from tso3dask.config import parse_steps
+
+    parse_steps(steps)  # before anything is opened
+    from tso3dask.pipeline import make_plan
+
+    plan = make_plan(
+        source,
+        steps,
+        chunk_integrations=args.chunk_integrations,
+        memory_limit=args.memory_limit,
+        workers=args.workers,
+        separate_processes=scheduler == "processes",
+    )
+    return plan, output_dir
+
+
+def _run_plan(args: argparse.Namespace) -> int:
+    if args.steps_help:
+        return _print_steps()
+    plan, _ = _make_plan(args)
+    print(plan)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.steps_help:
+        return _print_steps()
+    plan, output_dir = _make_plan(args)
+    folder = Path(args.output_dir or output_dir or ".").expanduser()
+    _execute(
+        plan,
+        folder,
+        plots=args.plots,
+        scheduler=args.scheduler,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        resume=args.resume,
+    )
+    return 0
+
+
+def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | None:
+    """Run a plan with progress, draw its figure, print the summary; return the figure's path."""
+    from tso3dask.progress import closing_text, progress_display
+
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    try:
+        with progress_display(plan.nints, len(plan.members)) as report:
+            result = plan.run(folder, progress=report, **options)
+    except (InputError, NotYetError):
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        error.add_note("What is finished is kept: give the same command with --resume to go on")
+        raise
+    figure = _draw(plan, result, folder) if plots else None
+    for note in result.notes:
+        if note not in plan.notes:
+            print(f"note: {note}", file=sys.stderr)
+    print(closing_text(result, figure))
+    return figure
+
+
+def _draw(plan: Any, result: Any, folder: Path) -> Path | None:
+    """Draw the quick-look figure; a figure that fails costs a note, not the run."""
+    from tso3dask.quicklook import quicklook_of
+
+    try:
+        look = quicklook_of(plan, result)
+        if look is None:
+            return None
+        from tso3dask.report import save_quicklook
+
+        return save_quicklook(look, folder / plan.names.quicklook)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        print(f"note: no quick-look figure: {type(error).__name__}: {text}", file=sys.stderr)
+        return None
+
+
+def _print_steps() -> int:
+    from tso3dask.config import STEPS, Support, parameters_of
+
+    for step, cls in STEPS.items():
+        print(f"{step}: {(cls.__doc__ or '').strip()}")
+        for name, row in parameters_of(step).items():
+            if row.support is Support.NO_EFFECT:
+                continue
+            status = "" if row.support is Support.FULL else f" [{row.support.value}]"
+            print(f"  {name:<26} {row.help} ({row.type_text}; {row.default}){status}")
+    return 0
+
+
+# --- the other commands ------------------------------------------------------------------------
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "mode", nargs="?", metavar="MODE", help="one mode; by default an imaging and a spectral one"
+    )
+    parser.add_argument("-o", "--output-dir", metavar="DIR", help="folder (tso3dask-demo)")
+    parser.add_argument("--nints", type=_positive, metavar="N", help="integrations to simulate")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
+    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
+
+
+def _run_demo(args: argparse.Namespace) -> int:
+    from tso3dask.demo import run_demo
+
+    return run_demo(
+        args.mode,
+        Path(args.output_dir or "tso3dask-demo").expanduser(),
+        nints=args.nints,
+        overwrite=args.overwrite,
+        execute=_execute,
+        say=partial(print, flush=True),
+    )
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    from tso3dask.simulation.command import add_arguments
+
+    add_arguments(parser)
+
+
+def _run_simulate(args: argparse.Namespace) -> int:
+    from tso3dask.simulation.command import run_from_args
+
+    return run_from_args(args) or 0
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", nargs="+", metavar="FILE|ASN", help="any product or association")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+
+
+def _run_inspect(args: argparse.Namespace) -> int:
+    from tso3dask.inspect import describe
+
+    print("\n\n".join(describe(path) for path in args.input))
+    return 0
+
+
+def _add_asn(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", nargs="+", metavar="CALINTS", help="the members, in time order")
+    parser.add_argument("-o", "--output", required=True, metavar="ASN", help="file to write, .json")
+    parser.add_argument("--product-name", metavar="NAME", help="first part of the products' names")
+    parser.add_argument("--id", default="a3001", metavar="ID", help="association id (a3001)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+
+
+def _run_asn(args: argparse.Namespace) -> int:
+    from tso3dask.io.asn import read_association, write_association
+    from tso3dask.io.observation import open_observation
+
+    observation = open_observation(read_association(list(args.input)))
+    made = write_association(
+        args.input, args.output, args.product_name, args.id, overwrite=args.overwrite
+    )
+    for note in observation.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{args.output}: {made.name}, {len(made.members)} members, id {made.asn_id}")
+    return 0
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], int]]] = {
+    "run": ("process an association or calints files and write the products", _add_run, _run),
+    "plan": ("show what a run would do; no pixel is read", _add_input, _run_plan),
+    "demo": ("simulate a small observation and process it", _add_demo, _run_demo),
+    "simulate": ("write a synthetic observation", _add_simulate, _run_simulate),
+    "inspect": ("tell what is in a file or association", _add_inspect, _run_inspect),
+    "asn": ("make an association from calints files", _add_asn, _run_asn),
+}

@@ -1,0 +1,174 @@
+"""What a run says while it works and when it is done, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["closing_text", "format_bytes", "format_seconds", "progress_display"]
+
+Report = Callable[[int, int, str], None]
+"""Called with units of work done, units in all, and the phase."""
+
+
+def format_bytes(count: float) -> str:
+    """Return a size in words, as ``1.4 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000.0
+    return f"{count:.3g} TB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration in words, as ``42 s`` or ``1 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+@contextmanager
+def progress_display(
+    integrations: int, segments: int, stream: TextIO | None = None
+) -> Iterator[Report]:
+    """Show the progress of a run: a moving bar on a terminal, a few lines elsewhere.
+
+    Parameters
+    ----------
+    integrations, segments : int
+        Of the whole run; progress is told in integrations, however many passes there are.
+    stream : text stream, optional
+        Standard error by default.
+
+    Yields
+    ------
+    callable
+        To be called with work done, work in all, and the phase.
+    """
+    stream = stream or sys.stderr
+    if stream.isatty():
+        with _bar(integrations, segments, stream) as report:
+            yield report
+    else:
+        yield _Lines(integrations, stream)
+
+
+@contextmanager
+def _bar(integrations: int, segments: int, stream: TextIO) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+    from rich.text import Text
+
+    started = time.monotonic()
+
+    class Pace(ProgressColumn):
+        """Rate and time left, from the start of the run."""
+
+        def render(self, task: Any) -> Text:
+            return Text(_pace(task.completed, task.total or 0, time.monotonic() - started))
+
+    plural = "s" if segments != 1 else ""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn(f"{{task.completed:.0f}}/{integrations} integrations"),
+        Pace(),
+    )
+    with Progress(*columns, console=Console(file=stream), transient=True) as display:
+        task = display.add_task(f"{segments} segment{plural}", total=integrations)
+
+        def report(done: int, total: int, phase: str) -> None:
+            completed = integrations * done / max(total, 1)
+            display.update(task, completed=completed, description=phase)
+
+        yield report
+
+
+def _pace(done: float, total: float, seconds: float) -> str:
+    """Return rate and time left, once there is enough to tell."""
+    if done <= 0 or seconds < 0.5:
+        return ""
+    rate = done / seconds
+    left = (total - done) / rate
+    shown = f"{rate:.3g}" if rate < 999.5 else f"{rate:,.0f}"
+    return f"{shown}/s, {format_seconds(left)} left" if left > 0 else f"{shown}/s"
+
+
+class _Lines:
+    """Progress as plain lines: one for each tenth, not more often than every two seconds."""
+
+    def __init__(self, integrations: int, stream: TextIO) -> None:
+        self._integrations = integrations
+        self._stream = stream
+        self._started = self._told = time.monotonic()
+        self._tenth = 0
+        self._phase = ""
+
+    def __call__(self, done: int, total: int, phase: str) -> None:
+        now = time.monotonic()
+        tenth = 10 * done // max(total, 1)
+        new_phase = bool(self._phase) and phase != self._phase
+        self._phase = phase
+        if not new_phase and (tenth <= self._tenth or now - self._told < 2.0):
+            return
+        self._tenth, self._told = tenth, now
+        completed = self._integrations * done // max(total, 1)
+        pace = _pace(completed, self._integrations, now - self._started)
+        line = f"{phase}: {completed}/{self._integrations} integrations"
+        self._stream.write(line + (f", {pace}" if pace else "") + "\n")
+        self._stream.flush()
+
+
+def closing_text(result: Any, figure: Path | None = None) -> str:
+    """Return the summary of a finished run.
+
+    Parameters
+    ----------
+    result : RunResult
+        With ``products``, ``integrations``, ``outliers``, ``seconds`` and ``peak_memory``.
+    figure : Path, optional
+        The quick-look figure.
+
+    Returns
+    -------
+    str
+        Lines without a trailing newline; the same on a terminal and in a log.
+    """
+    lines = []
+    if result.outliers:
+        names = [entry["name"] for entry in result.outliers]
+        width = max(len("segment"), *(len(name) for name in names))
+        lines.append(f"{'segment':<{width}}  integrations    outliers   of all pixels")
+        lines += [
+            f"{entry['name']:<{width}}  {entry['nints']:>12,}  {entry['n_outliers']:>10,}"
+            f"   {100 * entry['fraction']:>11.4f} %"
+            for entry in result.outliers
+        ]
+        lines.append("")
+    products = [path for paths in result.products.values() for path in paths]
+    products += [figure] if figure is not None else []
+    if products:
+        lines.append("products")
+        sizes = [format_bytes(path.stat().st_size) for path in products]
+        lines += [f"  {size:>8}  {path}" for size, path in zip(sizes, products, strict=True)]
+        lines.append("")
+    rate = result.integrations / result.seconds if result.seconds > 0.1 else 0.0
+    lines.append(
+        f"{result.integrations:,} integrations in {format_seconds(result.seconds)}"
+        + (f" ({rate:,.3g}/s)" if 0 < rate < 999.5 else f" ({rate:,.0f}/s)" if rate else "")
+        + f", peak memory {format_bytes(result.peak_memory)}"
+    )
+    return "\n".join(lines)
