@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+
+
+_loader: list[Any] = []
+"""The parser of schemas, with a memory."""
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """Spare what costs time and changes no result: schemas parsed anew, garbage collection."""
+    from asdf import schema
+
+    if not hasattr(schema, "_make_schema_loader"):
+        yield
+        return
+    if not _loader:
+        _loader.append(functools.cache(schema._make_schema_loader()))
+    with (
+        mock.patch.object(schema, "_make_schema_loader", lambda: _loader[0]),
+        mock.patch.object(gc, "collect", lambda *_: 0),
+    ):
+        yield
 
 
 @contextlib.contextmanager
@@ -27,13 +52,26 @@ def offline() -> Iterator[Any]:
         yield Tso3Pipeline
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Let no log line and no warning out."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def run_jwst(
     asn: Path, output_dir: Path, steps: dict[str, dict[str, Any]]
 ) -> dict[str, list[Path]]:
     """Run the pipeline; return its products by suffix (crfints, x1dints, whtlt, phot)."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    with offline() as pipeline:
-        pipeline.call(str(asn), output_dir=str(output_dir), steps=steps)
+    with offline() as pipeline, silent(), quick():
+        pipeline.call(str(asn), output_dir=str(output_dir), steps=steps, configure_log=False)
     products: dict[str, list[Path]] = {}
     for path in sorted(output_dir.iterdir()):
         products.setdefault(path.stem.rsplit("_", 1)[-1], []).append(path)

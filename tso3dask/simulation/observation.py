@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ def simulate(
     ------
     InputError : an argument that cannot be meant, or files in the way.
     """
+    known = inspect.signature(make_recipe).parameters
+    for name in arguments:
+        if name not in known:
+            raise InputError(f"simulate: unknown argument {name!r}; known are {', '.join(known)}")
     recipe = make_recipe(mode, **arguments)
     if chunk_integrations is None:
         chunk_integrations = max(1, CHUNK_PIXELS // (recipe.shape[0] * recipe.shape[1]))

@@ -209,7 +209,10 @@ def make_recipe(
     if nints is None:
         nints = chosen.nints if isinstance(segments, (int, np.integer)) else int(sum(segments))
     nints = _count("nints", nints)
-    ny, nx = chosen.shape if shape is None else shape
+    try:
+        ny, nx = chosen.shape if shape is None else shape
+    except (TypeError, ValueError):
+        raise InputError(f"simulate: shape must be (ny, nx), got {shape!r}") from None
     return Recipe(
         mode=chosen,
         shape=(_count("ny", ny, 8), _count("nx", nx, 8)),
