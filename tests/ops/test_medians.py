@@ -187,6 +187,7 @@ class TestRollingMedian:
 
         monkeypatch.setattr(module, "MAX_NETWORK_WIDTH", 5)
         sci = random_cube(3, (20, 3, 70))
+        sci.flags.writeable = False
         window = Window(width, 20)
         for a, b in ((0, 20), (3, 4), (9, 20), (0, 2)):
             low, high = window.input_range(a, b)

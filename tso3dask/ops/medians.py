@@ -192,7 +192,7 @@ def wide_median(
     out = np.empty((b - a, *sci.shape[1:]), np.float64)
     lanes = 64
     kernel("wide")(
-        np.ascontiguousarray(sci).reshape(sci.shape[0], -1),
+        np.require(sci, requirements=["C", "W"]).reshape(sci.shape[0], -1),
         out.reshape(b - a, -1),
         first,
         a,
