@@ -89,7 +89,7 @@ def test_nirspec_slit_frame_points_at_the_trace(tmp_path):
         assert model.name == "S1600A1"
         to_detector = model.meta.wcs.get_transform("slit_frame", "detector")
         x, y = to_detector(model.source_xpos, model.source_ypos, 3.0e-6)
-        column = int(round(float(x)))
+        column = round(float(x))
         image = np.nanmean(model.data, axis=0)
         light = image[:, column] - np.nanmedian(image[:4, column])
         light[~np.isfinite(light)] = 0
