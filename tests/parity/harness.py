@@ -1,0 +1,111 @@
+"""Simulate an observation, run both pipelines on it, compare what they write."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compare import Comparison, compare_folders
+from jwst_oracle import quick, run_jwst, silent
+
+__all__ = ["Case", "Input", "Outcome", "run_case", "run_ours"]
+
+Steps = dict[str, dict[str, Any]]
+
+BUSY = {"cr_rate": 1e-3, "lost_rate": 5e-4, "hot_fraction": 5e-3, "dead_fraction": 5e-3}
+"""More bad pixels than the simulator's defaults, so that small arrays have many of each kind."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What both pipelines are given."""
+
+    folder: Path
+    asn: Path
+    members: tuple[Path, ...]
+    steps: Steps
+
+
+@dataclass(frozen=True)
+class Case:
+    """One observation and one set of parameters.
+
+    Attributes
+    ----------
+    name : str
+        Name of the case in test ids and in the table of differences.
+    mode : str
+        Mode of the simulator.
+    simulate : mapping
+        Arguments of the simulator.
+    steps : mapping
+        Parameters, over those that the simulator gives.
+    edit : callable, optional
+        Changes the input before both runs; returns the input to use.
+    chunk : int or None
+        Integrations of a task of ours.
+    """
+
+    name: str
+    mode: str
+    simulate: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    edit: Callable[[Input], Input] | None = None
+    chunk: int | None = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Folders of products of both, and the comparison."""
+
+    input: Input
+    ours: Path
+    theirs: Path
+    comparison: Comparison
+    notes: list[str]
+
+
+def make_input(case: Case, folder: Path) -> Input:
+    """Simulate the observation of a case."""
+    from tso3dask.simulation import simulate
+
+    observation = simulate(case.mode, folder, **{**BUSY, **case.simulate})
+    steps = copy.deepcopy(observation.steps)
+    for step, parameters in case.steps.items():
+        steps.setdefault(step, {}).update(parameters)
+    made = Input(folder, observation.asn, observation.members, steps)
+    return made if case.edit is None else case.edit(made)
+
+
+def run_ours(given: Input, folder: Path, chunk: int | None = 5, **options: Any) -> Any:
+    """Run our pipeline."""
+    import tso3dask
+
+    plan = tso3dask.plan(str(given.asn), given.steps, chunk_integrations=chunk)
+    return plan.run(folder, overwrite=True, **options)
+
+
+def run_case(case: Case, folder: Path) -> Outcome:
+    """Run both and compare."""
+    given = make_input(case, folder / "input")
+    ours, theirs = folder / "ours", folder / "jwst"
+    run_jwst(given.asn, theirs, given.steps)
+    result = run_ours(given, ours, case.chunk)
+    with silent(), quick():
+        comparison = compare_folders(ours, theirs, case.name)
+    keep_records(comparison)
+    return Outcome(given, ours, theirs, comparison, list(result.notes))
+
+
+def keep_records(comparison: Comparison) -> None:
+    """Append the differences to the file that TSO3DASK_PARITY_TABLE names, as JSON lines."""
+    path = os.environ.get("TSO3DASK_PARITY_TABLE")
+    if path:
+        lines = [json.dumps(asdict(record)) + "\n" for record in comparison.records.values()]
+        with Path(path).open("a") as file:
+            file.write("".join(lines))

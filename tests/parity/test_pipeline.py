@@ -1,0 +1,149 @@
+"""Whole runs beside jwst's: every product of every mode, with default and other parameters."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("jwst")
+pytestmark = pytest.mark.parity
+
+from harness import Case, run_case  # noqa: E402
+from inputs import as_from_list, reverse_members  # noqa: E402
+
+IMAGE = {"shape": (32, 40)}
+LRS = {"shape": (60, 40)}
+GRISM = {"shape": (40, 60)}
+NRS = {"shape": (32, 72)}
+SHORT = {"outlier_detection": {"rolling_window_width": 5}}
+
+
+def image(name, steps=None, mode="nrc_tsimage", edit=None, chunk=7, segments=(12, 15), **simulate):
+    steps = SHORT if steps is None else {**SHORT, **steps}
+    return Case(name, mode, {**IMAGE, "segments": segments, **simulate}, steps, edit, chunk)
+
+
+def spectrum(name, mode, steps=None, edit=None, chunk=4, segments=(6, 8), **simulate):
+    shape = {"mir": LRS, "nrc": GRISM, "nrs": NRS}[mode[:3]]
+    steps = SHORT if steps is None else {**SHORT, **steps}
+    return Case(name, mode, {**shape, "segments": segments, **simulate}, steps, edit, chunk)
+
+
+def outliers(**parameters):
+    return {"outlier_detection": parameters}
+
+
+def extract(**parameters):
+    return {"extract_1d": parameters}
+
+
+def photometry(**parameters):
+    return {"tso_photometry": parameters}
+
+
+IMAGING = [
+    image("image", {}, segments=(26, 34), seed=1),
+    image("image-defaults", outliers(), segments=(29, 1, 25), seed=2, chunk=None, jitter=0.3),
+    image("image-windows-at-size", outliers(rolling_window_width=12), seed=3),
+    image("image-even-window", outliers(rolling_window_width=8), seed=4, chunk=3),
+    image("image-window-of-3", outliers(rolling_window_width=3), seed=5, chunk=1),
+    image(
+        "image-thresholds",
+        outliers(snr="3.0 2.0", maskpt=0.2, good_bits="~DO_NOT_USE+JUMP_DET+SATURATED"),
+        seed=6,
+    ),
+    image("image-all-bits", outliers(good_bits="", snr="4.5 4.0"), seed=7),
+    image("image-no-masking", outliers(maskpt=0.0, rolling_window_width=5), seed=8),
+    image("image-skip-outliers", outliers(skip=True), seed=9),
+    image("image-counts", photom=False, seed=10),
+    image("image-weak-lens", pupil="WLP8", seed=11),
+    image("image-weak-lens-counts", pupil="WLP8", photom=False, seed=12),
+    image("image-radii", photometry(radius=4.5, radius_inner=6.2, radius_outer=9.1), seed=13),
+    image("image-no-search", photometry(centroid_source=False), seed=14),
+    image("image-moving", photometry(moving_centroid=True), seed=15, jitter=0.5),
+    image("image-boxes", photometry(search_box_width=21, fit_box_width=7), seed=16),
+    image("image-even-boxes", photometry(search_box_width=20, fit_box_width=8), seed=17),
+    image("image-whole-exposure-times", int_times="exposure", seed=18),
+    image("image-bare", var_flat=False, area=False, seed=19),
+    image("image-reversed", edit=reverse_members, seed=20),
+    image("image-from-list", edit=as_from_list, seed=21),
+    image("image-two-exposures", exposures=2, segments=(7, 9), seed=22),
+    image("mir-image", {}, mode="mir_image", segments=(26, 30), seed=23),
+    image("mir-image-counts", mode="mir_image", photom=False, seed=24),
+    image("mir-image-moving", photometry(moving_centroid=True), mode="mir_image", seed=25),
+]
+
+SPECTRA = [
+    spectrum("lrs", "mir_lrs-slitless", outliers(), segments=(26, 7), seed=1, chunk=None),
+    spectrum("lrs-cube", "mir_lrs-slitless", model="CubeModel", wavelength=False, seed=2),
+    spectrum("lrs-one", "mir_lrs-slitless", segments=(9, 1, 4), seed=3),
+    spectrum("lrs-no-background", "mir_lrs-slitless", extract(subtract_background=False), seed=4),
+    spectrum(
+        "lrs-background-median",
+        "mir_lrs-slitless",
+        extract(subtract_background=True, bkg_fit="median", smoothing_length=5),
+        seed=5,
+    ),
+    spectrum("lrs-extended", "mir_lrs-slitless", srctype="EXTENDED", seed=6),
+    spectrum(
+        "lrs-offset", "mir_lrs-slitless", extract(position_offset=1.3, apply_apcorr=False), seed=7
+    ),
+    spectrum(
+        "lrs-counts-bare", "mir_lrs-slitless", photom=False, var_flat=False, seed=8
+    ),
+    spectrum("grism", "nrc_tsgrism", seed=1),
+    spectrum("grism-jy", "nrc_tsgrism", photom=True, seed=2),
+    spectrum(
+        "grism-jy-mean",
+        "nrc_tsgrism",
+        extract(subtract_background=True, bkg_fit="mean", smoothing_length=4),
+        photom=True,
+        seed=3,
+    ),
+    spectrum(
+        "grism-source", "nrc_tsgrism", extract(use_source_posn=True), seed=4, srctype="EXTENDED"
+    ),
+    spectrum("grism-no-wavelengths", "nrc_tsgrism", wavelength=False, seed=5),
+    spectrum("prism", "nrs_prism", outliers(), segments=(28, 5), seed=1),
+    spectrum(
+        "prism-poly",
+        "nrs_prism",
+        extract(bkg_fit="poly", bkg_order=1, smoothing_length=7),
+        seed=2,
+    ),
+    spectrum("prism-nominal", "nrs_prism", extract(use_source_posn=False), seed=3),
+    spectrum(
+        "prism-white",
+        "nrs_prism",
+        {"white_light": {"min_wavelength": 1.0, "max_wavelength": 3.5}},
+        int_times="exposure",
+        seed=4,
+    ),
+    spectrum("prism-extended", "nrs_prism", srctype="EXTENDED", seed=5),
+    spectrum("prism-skip-outliers", "nrs_prism", outliers(skip=True), seed=6),
+    spectrum("prism-counts", "nrs_prism", photom=False, seed=7),
+    spectrum("g395h", "nrs_g395h", segments=(6, 3), seed=1),
+    spectrum(
+        "g395h-whole-exposure-times", "nrs_g395h", extract(position_offset=-0.8),
+        segments=(4, 3), int_times="exposure", seed=2,
+    ),
+    spectrum("prism-from-list", "nrs_prism", edit=as_from_list, seed=8),
+]
+
+
+@pytest.mark.parametrize("case", IMAGING, ids=lambda c: c.name)
+def test_imaging(case, tmp_path):
+    check(case, tmp_path, ("crfints", "phot"))
+
+
+@pytest.mark.parametrize("case", SPECTRA, ids=lambda c: c.name)
+def test_spectroscopy(case, tmp_path):
+    check(case, tmp_path, ("crfints", "x1dints", "whtlt"))
+
+
+def check(case, folder, kinds):
+    outcome = run_case(case, folder)
+    left = outcome.comparison.unexplained({})
+    assert not left, "\n".join([f"{len(left)} findings", *left[:40]])
+    compared = {product for product, _ in outcome.comparison.records}
+    skipped = case.steps.get("outlier_detection", {}).get("skip")
+    assert compared == set(kinds) - ({"crfints"} if skipped else set())
