@@ -337,7 +337,6 @@ def _step_status(plan: Plan) -> dict[str, str]:
         "adaptive_trace_model": "SKIPPED",
         "pixel_replace": "SKIPPED",
         "extract_1d": "COMPLETE",
-        "white_light": "COMPLETE" if "whtlt" in plan.products else "SKIPPED",
     }
 
 
