@@ -15,7 +15,6 @@ from unittest import mock
 
 import pytest
 
-
 _loader: list[Any] = []
 """The parser of schemas, with a memory."""
 
