@@ -154,12 +154,15 @@ def test_output_folder_of_the_parameter_file(planned, tmp_path, monkeypatch):
         (ZeroDivisionError("division\nby zero"), 1, True),
     ],
 )
-def test_failures_tell_what_is_safe(planned, error, status, resume, capsys):
-    planned["plan"] = FakePlan(error)
-    assert cli.main(["run", "a.json"]) == status
+@pytest.mark.parametrize("kept", [True, False])
+def test_failures_tell_what_is_safe(planned, error, status, resume, kept, tmp_path, capsys):
+    planned["plan"] = FakePlan(type(error)(*error.args))
+    if kept:
+        (tmp_path / ".p_x1dints.fits.1234.part").touch()
+    assert cli.main(["run", "a.json", "-o", str(tmp_path)]) == status
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("tso3dask: ")
-    assert ("--resume" in last) == resume
+    assert ("--resume" in last) == (resume and kept)
     assert "Traceback" not in last
 
 

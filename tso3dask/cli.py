@@ -218,7 +218,9 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_input(parser)
-    parser.add_argument("-o", "--output-dir", metavar="DIR", help="folder of the products (.)")
+    parser.add_argument(
+        "-o", "--output-dir", "--output_dir", metavar="DIR", help="folder of the products (.)"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--overwrite", action="store_true", help="replace earlier products")
     again.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -305,7 +307,10 @@ def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | 
     except (InputError, NotYetError):
         raise
     except (KeyboardInterrupt, Exception) as error:
-        error.add_note("What is finished is kept: give the same command with --resume to go on")
+        if any(folder.glob(".*.part")):
+            error.add_note(
+                f"Finished work is kept in {folder}: give the same command with --resume to go on"
+            )
         raise
     figure = _draw(plan, result, folder) if plots else None
     for note in result.notes:

@@ -403,15 +403,14 @@ def _draw_spectra(axis: Axes, channels: list[Channel], time: TimeAxis, _: list[i
     axis.set_ylabel(f"{channel.label}\n{name}" if channel.label else name)
     if not len(wavelength):
         return
-    middle = np.full(len(wavelength), np.nan)
-    seen = np.isfinite(spectra).any(axis=0)
-    middle[seen] = np.nanmedian(spectra[:, seen], axis=0)
-    middle[~(middle > 0)] = np.nan
-    change = 100.0 * (spectra / middle - 1.0)
-    finite = change[np.isfinite(change)]
-    if not finite.size:
+    middle = np.nanmedian(spectra, axis=0)
+    seen = middle > 0
+    if not seen.any():
         return
-    low, high = np.percentile(finite, [2, 98])
+    wavelength, spectra, middle = wavelength[seen], spectra[:, seen], middle[seen]
+    change = 100.0 * (spectra / middle - 1.0)
+    bright = change[:, middle >= 0.1 * np.percentile(middle, 95)]  # faint ends are noise
+    low, high = np.percentile(bright[np.isfinite(bright)], [2, 98])
     position = time.of(channel)
     starts = position[edges[:-1]]
     steps = np.diff(position)
