@@ -107,6 +107,16 @@ def test_any_order_any_step_and_again(spectra_segments, tmp_path):
     assert len({c[:same] for c in contents}) == 1
 
 
+def test_an_earlier_layout_is_taken_up_again(spectra_segments, tmp_path):
+    one, other = spectra_segments
+    sink = CrfintsSink.create(one, tmp_path / ".part", **LABELS)
+    assert CrfintsSink.reopen(one, tmp_path / ".part") == sink
+    with pytest.raises(RunError, match="another input"):
+        CrfintsSink.reopen(other, tmp_path / ".part")
+    with pytest.raises(RunError, match="cannot go on"):
+        CrfintsSink.reopen(one, tmp_path / ".none")
+
+
 def test_slices_and_other_layouts_of_arrays(spectra_segments, tmp_path):
     segment = spectra_segments[0]
     arrays = changed(segment)

@@ -145,6 +145,21 @@ def test_any_order_and_again(spectra_segments, tmp_path):
     assert tables[0] == tables[1]
 
 
+def test_an_earlier_layout_is_taken_up_again(spectra_segments, tmp_path):
+    specs = specs_of(spectra_segments)
+    part = tmp_path / ".part"
+    with pytest.raises(RunError, match="cannot go on"):
+        X1dintsSink.reopen(part, specs)
+    sink = X1dintsSink.create(part, specs, **LABELS)
+    assert X1dintsSink.reopen(part, specs) == sink
+    with pytest.raises(RunError, match="other input"):
+        X1dintsSink.reopen(part, specs_of(spectra_segments, (7, 6)))
+    with part.open("r+b") as stream:
+        stream.truncate(sink.size - 2880)
+    with pytest.raises(RunError, match="without resume"):
+        X1dintsSink.reopen(part, specs)
+
+
 def test_columns_not_given_are_zero(spectra_segments, tmp_path):
     specs = specs_of(spectra_segments[:1], (4,))
     sink = X1dintsSink.create(tmp_path / ".part", specs, **LABELS)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from tso3dask.errors import RunError
+from tso3dask.errors import InputError, RunError
 from tso3dask.io.asdf_edit import edit_asdf, read_scalars
 from tso3dask.io.atomic import check_space, commit, discard
 from tso3dask.io.fits_bytes import (
@@ -30,7 +30,7 @@ from tso3dask.io.fits_bytes import (
     without_checksums,
 )
 from tso3dask.io.pixels import ArraySpec, swap_into
-from tso3dask.io.segment import Segment
+from tso3dask.io.segment import Segment, open_segment
 
 __all__ = ["CrfintsSink", "crfints_size"]
 
@@ -127,6 +127,26 @@ class CrfintsSink:
             discard(part)
             raise
         return cls(str(part), size, specs)
+
+    @classmethod
+    def reopen(cls, segment: Segment, part_path: str | os.PathLike[str]) -> CrfintsSink:
+        """Return the writer of a file that an earlier run laid out for the same segment.
+
+        Raises
+        ------
+        RunError
+            If the file is not there or does not fit the segment.
+        """
+        try:
+            part = open_segment(Path(part_path))
+        except InputError as error:
+            raise RunError(f"cannot go on with an unfinished product: {error}") from error
+        specs = tuple(part.arrays[name] for name in part.cubes)
+        if [(s.name, s.shape) for s in specs] != [
+            (name, segment.arrays[name].shape) for name in segment.cubes
+        ]:
+            raise RunError(f"{part_path}: unfinished product of another input; run without resume")
+        return cls(str(part_path), part.size, specs)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,17 +10,15 @@ from tso3dask.io.segment import Segment
 
 __all__ = ["INT_TIMES_DTYPE", "integration_numbers", "product_int_times"]
 
-INT_TIMES_DTYPE = np.dtype(
-    [
-        ("integration_number", "i4"),
-        ("int_start_MJD_UTC", "f8"),
-        ("int_mid_MJD_UTC", "f8"),
-        ("int_end_MJD_UTC", "f8"),
-        ("int_start_BJD_TDB", "f8"),
-        ("int_mid_BJD_TDB", "f8"),
-        ("int_end_BJD_TDB", "f8"),
-    ]
+_TIMES = (
+    "int_start_MJD_UTC",
+    "int_mid_MJD_UTC",
+    "int_end_MJD_UTC",
+    "int_start_BJD_TDB",
+    "int_mid_BJD_TDB",
+    "int_end_BJD_TDB",
 )
+INT_TIMES_DTYPE = np.dtype([("integration_number", "i4"), *((name, "f8") for name in _TIMES)])
 """Columns of INT_TIMES."""
 
 
@@ -80,7 +78,7 @@ def _exposure_table(segments: Sequence[Segment]) -> np.ndarray:
         numbers = np.unique(np.concatenate([np.arange(a, b + 1) for a, b in covered]))
     table = np.zeros(len(numbers), INT_TIMES_DTYPE)
     table["integration_number"] = numbers
-    for name in INT_TIMES_DTYPE.names[1:]:
+    for name in _TIMES:
         table[name] = np.nan
     for segment in segments:
         source = segment.int_times
@@ -90,7 +88,7 @@ def _exposure_table(segments: Sequence[Segment]) -> np.ndarray:
         place = np.searchsorted(numbers, given)
         known = place < len(numbers)
         known[known] = numbers[place[known]] == given[known]
-        for name in INT_TIMES_DTYPE.names[1:]:
-            if name in source.dtype.names:
+        for name in _TIMES:
+            if name in (source.dtype.names or ()):
                 table[name][place[known]] = source[name][known]
     return table

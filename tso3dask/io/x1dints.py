@@ -9,8 +9,9 @@ integrations then goes to its own byte ranges.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,102 +20,20 @@ import numpy as np
 from tso3dask.errors import RunError
 from tso3dask.io.atomic import check_space, commit, discard
 from tso3dask.io.fits_bytes import pwrite_all
-from tso3dask.io.segment import Segment
+from tso3dask.io.spectrum_spec import (
+    NUMBER,
+    TIMES,
+    VECTORS,
+    WAVELENGTH,
+    SpectrumSpec,
+    record_dtype,
+    spectrum_units,
+)
 
 __all__ = ["SpectrumSpec", "X1dintsSink", "record_dtype", "spectrum_units", "x1dints_size"]
 
 _BUFFER = 1 << 20
 _SIGN = 2**31
-_FIRST = "INT_NUM"
-_WAVELENGTH = "WAVELENGTH"
-_VECTORS = (
-    "FLUX",
-    "FLUX_ERROR",
-    "FLUX_VAR_POISSON",
-    "FLUX_VAR_RNOISE",
-    "FLUX_VAR_FLAT",
-    "SURF_BRIGHT",
-    "SB_ERROR",
-    "SB_VAR_POISSON",
-    "SB_VAR_RNOISE",
-    "SB_VAR_FLAT",
-    "DQ",
-    "BACKGROUND",
-    "BKGD_ERROR",
-    "BKGD_VAR_POISSON",
-    "BKGD_VAR_RNOISE",
-    "BKGD_VAR_FLAT",
-    "NPIXELS",
-)
-_TIMES = ("MJD-BEG", "MJD-AVG", "MJD-END", "TDB-BEG", "TDB-MID", "TDB-END")
-
-
-@dataclass(frozen=True, eq=False)
-class SpectrumSpec:
-    """What is known of one table of spectra before the extraction.
-
-    Attributes
-    ----------
-    segment : Segment
-        The member it is extracted from.
-    wavelength : ndarray
-        (dispersion,) um, of the elements that the table has.
-    units : mapping of str to str
-        Unit of each column that has one (see `spectrum_units`).
-    times : mapping of str to ndarray
-        (integration,) arrays ``INT_NUM``, ``MJD-BEG``, ``MJD-AVG``, ``MJD-END``, ``TDB-BEG``,
-        ``TDB-MID``, ``TDB-END`` as they go into the table. Without them integrations are numbered
-        from 1 and their times are NaN.
-    spectral_order : int
-        Spectral order.
-    dispaxis : int or None
-        1 if dispersed along x, 2 along y.
-    name : str or None
-        Slit name.
-    source_type : str or None
-        POINT, EXTENDED or UNKNOWN; None takes it from the member.
-    ra, dec : float or None
-        Position of the aperture in degrees; None where the mode defines none, which then has no
-        coordinate system either.
-    limits : (xstart, xstop, ystart, ystop) or None
-        1-based limits of the aperture.
-    n_alongdisp : ndarray or None
-        (integration,) number of valid elements; the table's width by default.
-    slit : bool
-        Whether detector, aperture angle and source attributes of the member are repeated in the
-        table's header.
-    attributes : mapping
-        More attributes of the spectrum by schema name (``source_xpos``, ``s_region``, ...).
-    metadata : mapping
-        Attributes of the member by dotted path that differ from its file: cal_step status,
-        reference files.
-    """
-
-    segment: Segment
-    wavelength: np.ndarray
-    units: Mapping[str, str]
-    times: Mapping[str, np.ndarray] = field(default_factory=dict)
-    spectral_order: int = 1
-    dispaxis: int | None = None
-    name: str | None = None
-    source_type: str | None = None
-    ra: float | None = None
-    dec: float | None = None
-    limits: tuple[float, float, float, float] | None = None
-    n_alongdisp: np.ndarray | None = None
-    slit: bool = True
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        """Elements along the dispersion."""
-        return len(self.wavelength)
-
-    @property
-    def nints(self) -> int:
-        """Rows of the table."""
-        return self.segment.nints
 
 
 @dataclass(frozen=True)
@@ -235,6 +154,41 @@ class X1dintsSink:
         first, last = layout.pieces[0], layout.pieces[-1]
         return cls(str(part), layout.size, len(first.header), last.offset, tuple(tables))
 
+    @classmethod
+    def reopen(
+        cls, part_path: str | os.PathLike[str], specs: Sequence[SpectrumSpec]
+    ) -> X1dintsSink:
+        """Return the writer of a file that an earlier run laid out for the same specs.
+
+        Raises
+        ------
+        RunError
+            If the file is not there or does not fit the specs.
+        """
+        from astropy.io import fits
+
+        try:
+            size = Path(part_path).stat().st_size
+            with (
+                warnings.catch_warnings(action="ignore"),
+                fits.open(part_path, lazy_load_hdus=False) as hdus,
+            ):
+                places = [hdu.fileinfo() for hdu in hdus]
+                tables = tuple(
+                    _Table(place["datLoc"], hdu.header["NAXIS2"], hdu.columns.dtype[1].shape[0])
+                    for hdu, place in zip(hdus, places, strict=True)
+                    if hdu.name == "EXTRACT1D"
+                )
+                whole = (
+                    hdus[-1].name == "ASDF"
+                    and size == places[-1]["datLoc"] + (places[-1]["datSpan"])
+                )
+        except (OSError, IndexError, KeyError) as error:
+            raise RunError(f"{part_path}: cannot go on with this product ({error})") from error
+        if not whole or [(t.nrows, t.width) for t in tables] != [(s.nints, s.width) for s in specs]:
+            raise RunError(f"{part_path}: unfinished product of other input; run without resume")
+        return cls(str(part_path), size, places[1]["hdrLoc"], places[-1]["hdrLoc"], tables)
+
     def put(self, table: int, a: int, b: int, columns: Mapping[str, Any]) -> int:
         """Write the extracted columns of integrations a to b (0-based, b excluded).
 
@@ -254,15 +208,16 @@ class X1dintsSink:
             Bytes written.
         """
         place = self.tables[table]
-        unknown = [name for name in columns if name not in _VECTORS and name != _WAVELENGTH]
+        unknown = [name for name in columns if name not in VECTORS and name != WAVELENGTH]
         if unknown:
             raise ValueError(f"{self.path}: {unknown[0]!r} is not an extracted column")
         if not 0 <= a < b <= place.nrows:
             raise ValueError(f"{self.path}: rows {a}..{b} outside 0..{place.nrows}")
         record = record_dtype(place.width)
-        names = ((_WAVELENGTH,) if _WAVELENGTH in columns else ()) + _VECTORS
+        names = ((WAVELENGTH,) if WAVELENGTH in columns else ()) + VECTORS
         part = np.dtype([(name, record[name]) for name in names])
-        start = place.offset + record.fields[names[0]][1]
+        head = 4 if WAVELENGTH in columns else 4 + 8 * place.width
+        start = place.offset + head
         arrays = {
             name: np.broadcast_to(values, (b - a, place.width)) for name, values in columns.items()
         }
@@ -308,36 +263,6 @@ class X1dintsSink:
         discard(self.path)
 
 
-def record_dtype(width: int) -> np.dtype:
-    """Return the stored type of one row of a table of spectra of `width` elements.
-
-    Unsigned integers are stored as signed ones with an offset, as FITS tables do.
-    """
-    fields: list[tuple] = [(_FIRST, ">i4"), (_WAVELENGTH, ">f8", (width,))]
-    fields += [(name, ">i4" if name == "DQ" else ">f8", (width,)) for name in _VECTORS]
-    fields += [("N_ALONGDISP", ">i4"), ("SEGMENT", ">i4")]
-    fields += [(name, ">f8") for name in _TIMES]
-    return np.dtype(fields)
-
-
-def spectrum_units(flux: str, surface_brightness: str) -> dict[str, str]:
-    """Return the units of the columns of a table of spectra.
-
-    Parameters
-    ----------
-    flux, surface_brightness : str
-        ``"Jy"`` and ``"MJy/sr"`` if the data were flux calibrated, ``"DN/s"`` for both if not.
-    """
-    squares = {"Jy": "Jy^2", "MJy/sr": "MJy^2 / sr^2", "DN/s": "DN^2 / s^2"}
-    units = {_WAVELENGTH: "um"}
-    for name in _VECTORS:
-        if name in ("DQ", "NPIXELS"):
-            continue
-        unit = flux if name.startswith("FLUX") else surface_brightness
-        units[name] = squares[unit] if "_VAR_" in name else unit
-    return units
-
-
 def x1dints_size(tables: Sequence[tuple[int, int]], nints: int) -> int:
     """Return about how many bytes a product will have.
 
@@ -368,11 +293,11 @@ def _fill_known(target: int, offset: int, spec: SpectrumSpec) -> None:
     The end of a row and the beginning of the next are one piece of the file.
     """
     record = record_dtype(spec.width)
-    known = np.dtype([(name, record[name]) for name in ("N_ALONGDISP", "SEGMENT", *_TIMES)])
-    head = np.dtype([(name, record[name]) for name in (_FIRST, _WAVELENGTH)])
+    known = np.dtype([(name, record[name]) for name in ("N_ALONGDISP", "SEGMENT", *TIMES)])
+    head = np.dtype([(name, record[name]) for name in (NUMBER, WAVELENGTH)])
     joint = np.dtype([("tail", known), ("head", head)])
     nrows = spec.nints
-    numbers = spec.times.get(_FIRST, np.arange(1, nrows + 1))
+    numbers = spec.times.get(NUMBER, np.arange(1, nrows + 1))
     lengths = spec.width if spec.n_alongdisp is None else np.asarray(spec.n_alongdisp)
     segment = spec.segment.get("EXSEGNUM", 1)
     step = max(1, _BUFFER // joint.itemsize)
@@ -384,12 +309,12 @@ def _fill_known(target: int, offset: int, spec: SpectrumSpec) -> None:
         tail = rows["tail"][ends.start - first :]
         tail["N_ALONGDISP"] = np.broadcast_to(lengths, nrows)[ends].astype(np.int64) - _SIGN
         tail["SEGMENT"] = segment
-        for name in _TIMES:
+        for name in TIMES:
             tail[name] = spec.times[name][ends] if name in spec.times else np.nan
         begins = slice(first + 1, min(last + 1, nrows))
         heads = rows["head"][: begins.stop - begins.start]
-        heads[_FIRST] = numbers[begins]
-        heads[_WAVELENGTH] = spec.wavelength
+        heads[NUMBER] = numbers[begins]
+        heads[WAVELENGTH] = spec.wavelength
         for i, row in enumerate(rows.view((np.uint8, joint.itemsize))):
             at = offset + (first + i) * record.itemsize + behind
             skip = known.itemsize if first + i < 0 else 0

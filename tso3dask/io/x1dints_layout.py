@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -42,9 +42,7 @@ from tso3dask.io.fits_bytes import (
 from tso3dask.io.int_times import product_int_times
 from tso3dask.io.segment import Segment
 from tso3dask.io.spectral_wcs import spectral_wcs
-
-if TYPE_CHECKING:
-    from tso3dask.io.x1dints import SpectrumSpec
+from tso3dask.io.spectrum_spec import TIMES, SpectrumSpec, record_dtype
 
 __all__ = ["Layout", "Piece", "build_layout", "set_attributes"]
 
@@ -104,14 +102,15 @@ def build_layout(
     """Return the layout of a product; see `tso3dask.io.x1dints.X1dintsSink.create`."""
     from asdf.exceptions import ValidationError
 
-    from tso3dask.io.x1dints import record_dtype
-
-    segments = list(dict.fromkeys(spec.segment for spec in specs))
-    stored = {segment: stored_attributes(segment) for segment in segments}
-    metadata = {spec.segment: spec.metadata for spec in reversed(specs)}
+    first = {}
+    for spec in specs:
+        first.setdefault(spec.segment.path, spec.segment)
+    segments = list(first.values())
+    stored = {segment.path: stored_attributes(segment) for segment in segments}
+    metadata = {spec.segment.path: spec.metadata for spec in reversed(specs)}
     date = timestamp()
     members = [
-        _member(segment, stored[segment], association, steps, metadata[segment], date)
+        _member(segment, stored[segment.path], association, steps, metadata[segment.path], date)
         for segment in segments
     ]
     product = blend(members)
@@ -217,7 +216,7 @@ def _member(
 def _template(
     specs: Sequence[SpectrumSpec],
     product: Mapping[str, Any],
-    stored: Mapping[Segment, Mapping[str, Any]],
+    stored: Mapping[Path, Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]],
     int_times: np.ndarray,
     check: bool,
@@ -238,15 +237,15 @@ def _template(
         model.int_times = _with_units(int_times, specs[0].segment)
         region = next((a[_REGION] for a in stored.values() if a.get(_REGION)), None)
         for i, spec in enumerate(specs):
-            one = _spectrum(spec, stored[spec.segment], check)
+            one = _spectrum(spec, stored[spec.segment.path], check)
             if i == 0 and region is not None:
                 one.s_region = region
             model.spec.append(one)
         table = header_table(members)
-        schema = {"fits_hdu": "HDRTAB", "title": "Combined header table"}
+        schema: dict[str, Any] = {"fits_hdu": "HDRTAB", "title": "Combined header table"}
         schema["datatype"] = [
             {"name": name, "datatype": _schema_type(table.dtype[name])}
-            for name in table.dtype.names
+            for name in table.dtype.names or ()
         ]
         model.add_schema_entry("hdrtab", schema)
         model.hdrtab = fits.BinTableHDU(table).data
@@ -286,22 +285,20 @@ def _spectrum(spec: SpectrumSpec, stored: Mapping[str, Any], check: bool) -> Any
     """Return the data model of one table of spectra, with one row."""
     from stdatamodels.jwst import datamodels
 
-    from tso3dask.io.x1dints import record_dtype
-
     unsigned = {"DQ": "u4", "N_ALONGDISP": "u4"}
     stored_types = record_dtype(spec.width)
     row = np.zeros(
         1,
         [
             (name, (unsigned.get(name, kind.base.str[1:]), kind.shape))
-            for name, kind in ((n, stored_types[n]) for n in stored_types.names)
+            for name, kind in ((n, stored_types[n]) for n in stored_types.names or ())
         ],
     )
     one = datamodels.TSOSpecModel(validate_on_assignment=check)
     one.spec_table = row
     for name, unit in spec.units.items():
         one.spec_table.columns[name].unit = unit
-    for name in stored_types.names[-6:]:
+    for name in TIMES:
         one.spec_table.columns[name].unit = "d"
     for name, value in _spectrum_attributes(spec, stored).items():
         one[name] = value
@@ -317,7 +314,7 @@ def _spectrum_attributes(spec: SpectrumSpec, stored: Mapping[str, Any]) -> dict[
     if spec.slit:
         if "name" in stored or spec.segment.model_type == "SlitModel":
             found |= {name: stored.get(name) for name in _COPIED}
-        found["source_type"] = spec.source_type or stored.get("source_type")
+            found["source_type"] = spec.source_type or stored.get("source_type")
         found["detector"] = spec.segment.get("DETECTOR")
         found["position_angle"] = stored.get(_ANGLE)
     found |= {"name": spec.name, "dispersion_direction": spec.dispaxis}
