@@ -436,8 +436,9 @@ def _draw_spectra(axis: Axes, channels: list[Channel], time: TimeAxis, _: list[i
 
 
 def _contiguous(starts: Array, ends: Array, step: float) -> list[slice]:
-    """Return runs of time bins with no gap of more than three integrations between them."""
-    gaps = np.flatnonzero(~(starts[1:] - ends[:-1] <= 3 * step)) + 1
+    """Return runs of time bins with neither a gap of three integrations nor a step back in them."""
+    pauses = starts[1:] - ends[:-1]
+    gaps = np.flatnonzero(~((pauses > 0) & (pauses <= 3 * step))) + 1
     bounds = [0, *gaps.tolist(), len(starts)]
     return [
         slice(a, b)
