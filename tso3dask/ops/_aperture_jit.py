@@ -9,12 +9,13 @@ import math
 
 import numpy as np
 
-from tso3dask.ops._photometry_jit import jit, pairwise_sum_f4
+from tso3dask.ops._jit import helper, jit
+from tso3dask.ops._photometry_jit import pairwise_sum_f4
 
 __all__ = ["moving_block", "sum_block", "weights_into", "whole_block"]
 
 
-@jit
+@helper
 def _quadrant(x: float, y: float, r: float) -> float:
     """Area of a circle around the origin between the axes and (x, y), signed by quadrant."""
     sign = math.copysign(1.0, x) * math.copysign(1.0, y)
@@ -28,7 +29,7 @@ def _quadrant(x: float, y: float, r: float) -> float:
     return sign * (y * edge + 0.5 * (x * top - edge * y + r * r * angle))
 
 
-@jit
+@helper
 def _overlap(x0: float, x1: float, y0: float, y1: float, r: float) -> float:
     """Fraction of the unit pixel [x0, x1] x [y0, y1] inside a circle around the origin."""
     near_x = max(x0, -x1, 0.0)
@@ -82,7 +83,7 @@ def weights_into(
     return n
 
 
-@jit
+@helper
 def _sum_one(
     sci: np.ndarray,
     err: np.ndarray,
@@ -165,8 +166,8 @@ def whole_block(sci: np.ndarray, err: np.ndarray, total: np.ndarray, error: np.n
         for k in range(n):
             value = sci[i, k]
             values[k] = value if value == value else zero
-        total[i] = pairwise_sum_f4(values, 0, n)
+        total[i] = pairwise_sum_f4(values, n)
         for k in range(n):
             square = err[i, k] * err[i, k]
             values[k] = square if square == square else zero
-        error[i] = np.sqrt(pairwise_sum_f4(values, 0, n))
+        error[i] = np.sqrt(pairwise_sum_f4(values, n))

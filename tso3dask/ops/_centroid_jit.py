@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
+from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._median_jit import median_of_runs, median_scratch
-from tso3dask.ops._photometry_jit import jit, pairwise_sum_f8
+from tso3dask.ops._photometry_jit import pairwise_sum_f8
 
 __all__ = ["background_block", "box_edges", "centroid_block", "centroid_one"]
 
@@ -18,7 +19,7 @@ _EMPTY_SUM = 1.0e-30
 """A box whose pixels sum to less than this has no centre of mass."""
 
 
-@jit
+@helper
 def box_edges(position: float, width: int, size: int) -> tuple[int, int]:
     """First pixel and one past the last of a box on an axis, cut to the array."""
     first = math.ceil(position - width / 2.0)
@@ -33,7 +34,7 @@ def background_block(sci: np.ndarray, runs: np.ndarray, out: np.ndarray) -> None
         out[i] = median_of_runs(sci[i], runs, scratch, cell)
 
 
-@jit
+@helper
 def centroid_one(
     image: np.ndarray,
     dq: np.ndarray,
@@ -43,7 +44,7 @@ def centroid_one(
 ) -> tuple[float, float]:
     """Centre of mass of one image in ``box`` (y0, y1, x0, x1); NaN when there is none."""
     y0, y1, x0, x1 = box
-    n = 0
+    n = int(np.int64(0))
     for y in range(y0, y1):
         for x in range(x0, x1):
             value = float(image[y, x] - background)
@@ -53,11 +54,11 @@ def centroid_one(
             work[1, n] = value * (x - x0)
             work[2, n] = value * (y - y0)
             n += 1
-    total = pairwise_sum_f8(work[0], 0, n)
+    total = pairwise_sum_f8(work[0], n)
     if n == 0 or abs(total) < _EMPTY_SUM:
         return np.nan, np.nan
-    cx = pairwise_sum_f8(work[1], 0, n) / total + x0
-    cy = pairwise_sum_f8(work[2], 0, n) / total + y0
+    cx = pairwise_sum_f8(work[1], n) / total + x0
+    cy = pairwise_sum_f8(work[2], n) / total + y0
     ny, nx = image.shape
     if cx < 0 or cx >= nx or cy < 0 or cy >= ny:
         return np.nan, np.nan

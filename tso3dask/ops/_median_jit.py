@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tso3dask.ops._photometry_jit import jit
+from tso3dask.ops._jit import helper
 
 __all__ = ["median_of_runs", "median_scratch"]
+
+# Counters passed to helpers start from `int(np.int64(0))`, not 0: numba compiles a helper once
+# more for a literal.
 
 _SAMPLE = 48
 _MARGIN = 6
@@ -23,13 +26,13 @@ _INTERPOLATIONS = 6
 _MAGNITUDE = 0x7FFFFFFF
 
 
-@jit
+@helper
 def median_scratch(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Allocate scratch for the median of up to ``size`` values: values, and one cell."""
     return np.empty(max(size, _SAMPLE) + 1, np.float32), np.empty(1, np.float32)
 
 
-@jit
+@helper
 def _sort(a: np.ndarray, n: int) -> None:
     """Sort the first ``n`` values in place by insertion."""
     for i in range(1, n):
@@ -41,7 +44,7 @@ def _sort(a: np.ndarray, n: int) -> None:
         a[j] = value
 
 
-@jit
+@helper
 def _sampled(image: np.ndarray, runs: np.ndarray, out: np.ndarray) -> int:
     """Sort about `_SAMPLE` evenly spaced values into ``out``; returns their number."""
     total = 0
@@ -63,7 +66,7 @@ def _sampled(image: np.ndarray, runs: np.ndarray, out: np.ndarray) -> int:
     return n
 
 
-@jit
+@helper
 def _counts(part: np.ndarray, low: float, high: float) -> tuple[int, int, int]:
     """Count the values that are not NaN, smaller than ``low``, smaller than ``high``."""
     low4 = np.float32(low)
@@ -79,7 +82,7 @@ def _counts(part: np.ndarray, low: float, high: float) -> tuple[int, int, int]:
     return int(valid), int(below_low), int(below_high)
 
 
-@jit
+@helper
 def _keep(part: np.ndarray, low: float, high: float, out: np.ndarray, n: int) -> int:
     """Append the values in [low, high) to the first ``n`` of ``out``, without branches.
 
@@ -95,7 +98,7 @@ def _keep(part: np.ndarray, low: float, high: float, out: np.ndarray, n: int) ->
     return n
 
 
-@jit
+@helper
 def _keep_valid(part: np.ndarray, out: np.ndarray, n: int) -> int:
     """Append the values that are not NaN to the first ``n`` of ``out``."""
     for k in range(part.size):
@@ -105,7 +108,7 @@ def _keep_valid(part: np.ndarray, out: np.ndarray, n: int) -> int:
     return n
 
 
-@jit
+@helper
 def _around(part: np.ndarray, cut: float) -> np.float32:
     """Mean, in float32, of the largest value below ``cut`` and the smallest not below it."""
     lower = np.float32(-np.inf)
@@ -119,7 +122,7 @@ def _around(part: np.ndarray, cut: float) -> np.float32:
     return (lower + upper) / np.float32(2.0)
 
 
-@jit
+@helper
 def _key(value: float, cell: np.ndarray) -> int:
     """Integer whose order is that of the float32 values."""
     cell[0] = value
@@ -127,28 +130,28 @@ def _key(value: float, cell: np.ndarray) -> int:
     return bits if bits >= 0 else -(bits & _MAGNITUDE)
 
 
-@jit
-def _bisected(low: float, high: float, cell: np.ndarray) -> np.float32:
+@helper
+def _bisected(low: float, high: float, cell: np.ndarray) -> float:
     """Find the middle of all float32 values from ``low`` to ``high``."""
     key = (_key(low, cell) + _key(high, cell)) // 2
     cell.view(np.int32)[0] = np.int32(key if key >= 0 else -key - _MAGNITUDE - 1)
-    return cell[0]
+    return np.float64(cell[0])
 
 
-@jit
+@helper
 def _interpolated(
     low: float, high: float, below: int, inside: int, rank: int
-) -> tuple[np.float32, np.float32]:
+) -> tuple[float, float]:
     """Two values expected a little below and above the value of rank ``rank``."""
     width = np.float64(high) - np.float64(low)
     fraction = (rank - below + 0.5) / inside
     margin = 1.2 * np.sqrt(fraction * (1.0 - fraction) / inside) + 2.0 / inside
     left = low + width * max(0.0, fraction - margin)
     right = low + width * min(1.0, fraction + margin)
-    return np.float32(left), np.float32(right)
+    return np.float64(np.float32(left)), np.float64(np.float32(right))
 
 
-@jit
+@helper
 def _narrowed(
     a: np.ndarray, n: int, low: float, high: float, first: int, second: int, cell: np.ndarray
 ) -> np.float32:
@@ -179,19 +182,19 @@ def _narrowed(
                 above = below_left
             left = right
             below_left = below_right
-    found = _keep(a[:n], low, high, a, 0)
+    found = _keep(a[:n], low, high, a, int(np.int64(0)))
     _sort(a, found)
     if first == second:
         return a[first - below]
     return (a[first - below] + a[second - below]) / np.float32(2.0)
 
 
-@jit
+@helper
 def _all_values(
     image: np.ndarray, runs: np.ndarray, first: int, second: int, a: np.ndarray, cell: np.ndarray
 ) -> np.float32:
     """Mean of two middle ranks of all values, where the sample did not bracket them."""
-    n = 0
+    n = int(np.int64(0))
     for r in range(runs.shape[0]):
         n = _keep_valid(image[runs[r, 0] : runs[r, 1]], a, n)
     _, _, finite = _counts(a[:n], np.inf, np.inf)
@@ -199,11 +202,11 @@ def _all_values(
         return np.float32(np.inf)
     if finite == second:
         return _around(a[:n], np.inf)
-    n = _keep(a[:n], -np.inf, np.inf, a, 0)
+    n = _keep(a[:n], -np.inf, np.inf, a, int(np.int64(0)))
     return _narrowed(a, n, -np.inf, np.inf, first, second, cell)
 
 
-@jit
+@helper
 def median_of_runs(
     image: np.ndarray, runs: np.ndarray, a: np.ndarray, cell: np.ndarray
 ) -> np.float32:
@@ -214,12 +217,12 @@ def median_of_runs(
     `median_scratch`.
     """
     sampled = _sampled(image, runs, a)
-    low = np.float32(0.0)
-    high = np.float32(0.0)
+    low = np.float64(0.0)
+    high = np.float64(0.0)
     if sampled > 0:
-        low = a[max(0, sampled // 2 - _MARGIN)]
-        high = a[min(sampled - 1, sampled // 2 + _MARGIN)]
-    n = 0
+        low = np.float64(a[max(0, sampled // 2 - _MARGIN)])
+        high = np.float64(a[min(sampled - 1, sampled // 2 + _MARGIN)])
+    n = int(np.int64(0))
     below = 0
     above = 0
     for r in range(runs.shape[0]):
@@ -233,7 +236,7 @@ def median_of_runs(
     second = n // 2
     if below > first or above <= second:
         return _all_values(image, runs, first, second, a, cell)
-    n = 0
+    n = int(np.int64(0))
     for r in range(runs.shape[0]):
         n = _keep(image[runs[r, 0] : runs[r, 1]], low, high, a, n)
     return _narrowed(a, n, low, high, first - below, second - below, cell)

@@ -1,44 +1,18 @@
-"""Compiled helpers shared by the imaging kernels: decorator and sums.
+"""Compiled sums with the bits of numpy's.
 
 This module imports numba when it is imported: load it inside functions only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-__all__ = ["EPS", "jit", "pairwise_sum_f4", "pairwise_sum_f8"]
+from tso3dask.ops._jit import helper, jit
+
+__all__ = ["jit", "pairwise_sum_f4", "pairwise_sum_f8"]
 
 
-def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile without the GIL, cached on disk where a cache can be written.
-
-    Parameters
-    ----------
-    function : callable, optional
-        The Python function; absent when the decorator is used with options.
-    **options
-        Further options of `numba.njit`.
-    """
-    if function is None:
-        return lambda f: jit(f, **options)
-    compiler: Any = numba.njit
-    options = {"nogil": True, "error_model": "numpy"} | options
-    try:
-        return compiler(function, cache=True, **options)
-    except RuntimeError:  # neither the package nor the home folder can be written
-        return compiler(function, **options)
-
-
-EPS = 2.220446049250313e-16
-"""Spacing of float64 numbers at 1."""
-
-
-@jit
+@helper
 def _leaf_f8(a: np.ndarray, lo: int, n: int) -> float:
     """Sum of at most 128 float64 values in eight interleaved partial sums."""
     if n < 8:
@@ -67,14 +41,15 @@ def _leaf_f8(a: np.ndarray, lo: int, n: int) -> float:
     return total
 
 
-@jit
-def pairwise_sum_f8(a: np.ndarray, lo: int, n: int) -> float:
-    """Sum ``a[lo:lo + n]`` (float64) in numpy's pairwise order.
+@helper
+def pairwise_sum_f8(a: np.ndarray, n: int) -> float:
+    """Sum the first ``n`` values (float64) in numpy's pairwise order.
 
     The order of additions is that of `numpy.sum` over a contiguous array, so
     that the result has the same bits: a range of more than 128 values is split
     near its middle, and the parts are added when both are complete.
     """
+    lo = int(np.int64(0))
     if n <= 128:
         return _leaf_f8(a, lo, n)
     sizes = np.empty(64, np.int64)
@@ -110,7 +85,7 @@ def pairwise_sum_f8(a: np.ndarray, lo: int, n: int) -> float:
     return done[0]
 
 
-@jit
+@helper
 def _leaf_f4(a: np.ndarray, lo: int, n: int) -> np.float32:
     """Sum of at most 128 float32 values in eight interleaved partial sums."""
     if n < 8:
@@ -139,14 +114,15 @@ def _leaf_f4(a: np.ndarray, lo: int, n: int) -> np.float32:
     return total
 
 
-@jit
-def pairwise_sum_f4(a: np.ndarray, lo: int, n: int) -> np.float32:
-    """Sum ``a[lo:lo + n]`` (float32) in numpy's pairwise order, in float32.
+@helper
+def pairwise_sum_f4(a: np.ndarray, n: int) -> np.float32:
+    """Sum the first ``n`` values (float32) in numpy's pairwise order, in float32.
 
     The order of additions is that of `numpy.sum` over a contiguous array, so
     that the result has the same bits: a range of more than 128 values is split
     near its middle, and the parts are added when both are complete.
     """
+    lo = int(np.int64(0))
     if n <= 128:
         return _leaf_f4(a, lo, n)
     sizes = np.empty(64, np.int64)

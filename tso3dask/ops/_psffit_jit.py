@@ -19,21 +19,21 @@ import math
 import numpy as np
 
 from tso3dask.ops._centroid_jit import box_edges, centroid_one
-from tso3dask.ops._lsq3_jit import dot, norm3, singular, triangular
+from tso3dask.ops._jit import helper, jit
+from tso3dask.ops._lsq3_jit import Vector, norm3, singular, triangular
 from tso3dask.ops._median_jit import median_of_runs, median_scratch
-from tso3dask.ops._photometry_jit import jit, pairwise_sum_f4
-from tso3dask.ops._psfmodel_jit import fractions, jacobian, residuals
+from tso3dask.ops._photometry_jit import pairwise_sum_f4
+from tso3dask.ops._psfmodel_jit import derivatives, residuals, take_profile
 from tso3dask.ops._trust_region_jit import (
     bounded_step,
-    first_radius,
+    damped_step,
     interior,
     next_radius,
     scaling,
-    step_to,
-    trust_region_step,
+    trial_point,
 )
 
-__all__ = ["centroid_fit_block", "fit_block", "fit_one", "work_size"]
+__all__ = ["centroid_fit_block"]
 
 _FTOL = 1.0e-8
 _XTOL = 1.0e-7
@@ -41,114 +41,88 @@ _GTOL = 1.0e-8
 _MAX_EVALUATIONS = 100
 
 
-@jit
-def work_size(box: int) -> tuple[int, int]:
-    """Shape of the scratch array that `fit_one` needs for a box of this width."""
-    return 8, box * box + 3
-
-
-@jit
-def _gradient(jac: np.ndarray, residual: np.ndarray, n: int, out: np.ndarray) -> None:
-    """Gradient of half the sum of squared residuals."""
-    for k in range(3):
-        out[k] = dot(jac[k], residual, n)
-
-
-@jit
-def _minimise(
-    p: np.ndarray,
+@helper
+def _minimum(
+    p: Vector,
     width: float,
     geometry: tuple[float, float, int, int, int, int],
     pixels: np.ndarray,
     values: np.ndarray,
-    edges: np.ndarray,
+    n: int,
+    profiles: np.ndarray,
     work: np.ndarray,
-) -> bool:
-    """Minimise over ``p`` in place; False when a residual becomes not finite."""
+) -> tuple[bool, Vector]:
+    """Fitted parameters; False with them when a residual becomes not finite."""
     x, y, x0, nx, y0, ny = geometry
-    n = values.size
-    jac, residual, a = work[0:3], work[3], work[4:8]
-    vectors = np.empty((11, 3))
-    gradient, v, dv, d, diag = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
-    qtf, s, suf, hat, trial = vectors[5], vectors[6], vectors[7], vectors[8], vectors[9]
-    upper = vectors[10]
-    matrices = np.empty((3, 3, 3))
-    r, u, basis = matrices[0], matrices[1], matrices[2]
-    upper[0], upper[1], upper[2] = np.inf, width, width
-    for k in range(3):
-        p[k] = interior(p[k], upper[k])
-    fractions(x, x0, nx, p[1], edges[0])
-    fractions(y, y0, ny, p[2], edges[1])
-    cost = residuals(p[0], edges[0], edges[1], pixels, values, residual)
+    p = interior(p[0], np.inf), interior(p[1], width), interior(p[2], width)
+    take_profile(x, x0, nx, p[1], profiles, 0)
+    take_profile(y, y0, ny, p[2], profiles, 1)
+    cost = residuals(p[0], profiles, 0, 1, pixels, values, n, work, 3)
+    gradient = (0.0, 0.0, 0.0)
     delta = 0.0
     alpha = 0.0
     evaluations = 1
     moved = True
     while math.isfinite(cost):
         if moved:
-            jacobian(p, width, geometry, edges, pixels, n, jac)
-            _gradient(jac, residual, n, gradient)
-        largest = scaling(p, gradient, upper, v, dv)
+            gradient = derivatives(p, width, geometry, profiles, pixels, n, work)
+        v, diagonal, optimality = scaling(p, gradient, width)
+        d = math.sqrt(v[0]), math.sqrt(v[1]), math.sqrt(v[2])
         if evaluations == 1:
-            delta = first_radius(p, v)
-        if largest < _GTOL or evaluations == _MAX_EVALUATIONS:
-            return True
-        for k in range(3):
-            d[k] = math.sqrt(v[k])
-            diag[k] = gradient[k] * dv[k]
-            v[k] = d[k] * gradient[k]
-        triangular(jac, residual, n, d, diag, a, r, qtf)
-        u[:, :] = r
-        singular(u, qtf, s, basis, suf)
-        theta = max(0.995, 1.0 - largest)
+            delta = norm3((p[0] / d[0], p[1] / d[1], p[2] / d[2]))
+        if optimality < _GTOL or evaluations == _MAX_EVALUATIONS:
+            return True, p
+        r, qtf = triangular(work, n, d, diagonal)
+        s, suf, v0, v1, v2 = singular(r, qtf)
+        g = d[0] * gradient[0], d[1] * gradient[1], d[2] * gradient[2]
+        theta = max(0.995, 1.0 - optimality)
         moved = False
         while not moved and evaluations < _MAX_EVALUATIONS:
-            alpha = trust_region_step(n, suf, s, basis, delta, alpha, hat)
-            predicted = bounded_step(p, r, v, d, upper, delta, theta, hat)
-            step = step_to(p, d, hat, upper, trial)
-            fractions(x, x0, nx, trial[1], edges[2])
-            fractions(y, y0, ny, trial[2], edges[3])
-            new_cost = residuals(trial[0], edges[2], edges[3], pixels, values, a[0])
+            hat, alpha = damped_step(n, suf, s, v0, v1, v2, delta, alpha)
+            hat, predicted = bounded_step(p, r, g, d, width, delta, theta, hat)
+            step = d[0] * hat[0], d[1] * hat[1], d[2] * hat[2]
+            trial = trial_point(p, step, width)
+            take_profile(x, x0, nx, trial[1], profiles, 2)
+            take_profile(y, y0, ny, trial[2], profiles, 3)
+            new_cost = residuals(trial[0], profiles, 2, 3, pixels, values, n, work, 4)
             evaluations += 1
             new_delta, ratio = next_radius(delta, cost - new_cost, predicted, norm3(hat))
             done = (cost - new_cost < _FTOL * cost and ratio > 0.25) or (
-                step < _XTOL * (_XTOL + norm3(p))
+                norm3(step) < _XTOL * (_XTOL + norm3(p))
             )
             moved = new_cost < cost
             if moved:
-                p[:] = trial
+                p = trial
             if done:
-                return True
+                return True, p
             alpha *= delta / new_delta
             delta = new_delta
-        cost = _accept(moved, cost, new_cost, n, residual, a[0], edges)
-    return False
+        cost = _accepted(moved, cost, new_cost, n, max(nx, ny), profiles, work)
+    return False, p
 
 
-@jit
-def _accept(
+@helper
+def _accepted(
     moved: bool,
     cost: float,
     new_cost: float,
     n: int,
-    residual: np.ndarray,
-    new_residual: np.ndarray,
-    edges: np.ndarray,
+    width: int,
+    profiles: np.ndarray,
+    work: np.ndarray,
 ) -> float:
     """Take over residuals and profiles of a step that was made; returns the cost."""
-    if math.isnan(new_cost):
-        return new_cost
-    if not moved:
-        return cost
-    for k in range(n):
-        residual[k] = new_residual[k]
-    edges[0, :] = edges[2]
-    edges[1, :] = edges[3]
-    return new_cost
+    if moved:
+        for k in range(n):
+            work[3, k] = work[4, k]
+        for k in range(width):
+            profiles[0, k] = profiles[2, k]
+            profiles[1, k] = profiles[3, k]
+    return cost if new_cost >= cost else new_cost
 
 
-@jit
-def fit_one(
+@helper
+def _fitted(
     image: np.ndarray,
     dq: np.ndarray,
     background: np.float32,
@@ -156,37 +130,33 @@ def fit_one(
     y: float,
     width: int,
     pixels: np.ndarray,
+    valid: np.ndarray,
     values: np.ndarray,
-    edges: np.ndarray,
+    profiles: np.ndarray,
     work: np.ndarray,
-    fit: np.ndarray,
-) -> None:
-    """Fit flux and both FWHM in a box around (x, y); ``fit`` is NaN where it cannot be."""
-    fit[:] = np.nan
-    ny, nx = image.shape
-    y0, y1 = box_edges(y, width, ny)
-    x0, x1 = box_edges(x, width, nx)
-    n = 0
-    valid = work[4].view(np.float32)
+) -> Vector:
+    """Flux and both FWHM fitted in a box around (x, y); NaN where there is no fit."""
+    nothing = (np.nan, np.nan, np.nan)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return nothing
+    y0, y1 = box_edges(y, width, image.shape[0])
+    x0, x1 = box_edges(x, width, image.shape[1])
+    n = int(np.int64(0))  # not a literal, for which numba would compile the helpers once more
     for row in range(y0, y1):
         for column in range(x0, x1):
             value = image[row, column] - background
-            if (dq[row, column] & np.uint32(1)) != 0 or math.isnan(value):
-                continue
             pixels[0, n] = row - y0
             pixels[1, n] = column - x0
             valid[n] = value
             values[n] = value
-            n += 1
-    flux = pairwise_sum_f4(valid, 0, n)
+            n += int((dq[row, column] & np.uint32(1)) == 0) & int(value == value)
+    flux = np.float64(pairwise_sum_f4(valid, n))
     if n < 3 or not math.isfinite(flux) or flux < 0.0:
-        return
-    fit[0] = flux
-    fit[1] = width / 2.0
-    fit[2] = width / 2.0
+        return nothing
     geometry = (x, y, x0, x1 - x0, y0, y1 - y0)
-    if not _minimise(fit, float(width), geometry, pixels[:, :n], values[:n], edges, work):
-        fit[:] = np.nan
+    start = (flux, width / 2.0, width / 2.0)
+    good, fit = _minimum(start, float(width), geometry, pixels, values, n, profiles, work)
+    return fit if good else nothing
 
 
 @jit
@@ -200,61 +170,28 @@ def centroid_fit_block(
     cy: np.ndarray,
     fits: np.ndarray,
 ) -> None:
-    """Background, centroid and fit of every integration; ``fits`` is (integration, 3)."""
+    """Background, centroid and fit of every integration; ``fits`` is (integration, 3).
+
+    Without ``runs`` (no row) the data have no background and the centres in
+    ``cx``, ``cy`` are used as they are.
+    """
     nints, ny, nx = sci.shape
     scratch, cell = median_scratch(ny * nx)
     moments = np.empty((3, (box[1] - box[0]) * (box[3] - box[2])))
-    work = np.empty(work_size(width))
-    edges = np.empty((4, width))
-    pixels = np.empty((2, width * width), np.int64)
-    values = np.empty(width * width)
+    size = width * width + 3
+    work = np.empty((8, size))
+    profiles = np.empty((4, width))
+    pixels = np.empty((2, size), np.int64)
+    valid = np.empty(size, np.float32)
+    values = np.empty(size)
     for i in range(nints):
-        background = median_of_runs(sci[i].reshape(ny * nx), runs, scratch, cell)
-        cx[i], cy[i] = centroid_one(sci[i], dq[i], background, box, moments)
-        fits[i] = np.nan
-        if math.isfinite(cx[i]) and math.isfinite(cy[i]):
-            fit_one(
-                sci[i],
-                dq[i],
-                background,
-                cx[i],
-                cy[i],
-                width,
-                pixels,
-                values,
-                edges,
-                work,
-                fits[i],
-            )
-
-
-@jit
-def fit_block(
-    sci: np.ndarray,
-    dq: np.ndarray,
-    cx: np.ndarray,
-    cy: np.ndarray,
-    width: int,
-    fits: np.ndarray,
-) -> None:
-    """Fit every background-subtracted integration at its own centre."""
-    work = np.empty(work_size(width))
-    edges = np.empty((4, width))
-    pixels = np.empty((2, width * width), np.int64)
-    values = np.empty(width * width)
-    for i in range(sci.shape[0]):
-        fits[i] = np.nan
-        if math.isfinite(cx[i]) and math.isfinite(cy[i]):
-            fit_one(
-                sci[i],
-                dq[i],
-                np.float32(0.0),
-                cx[i],
-                cy[i],
-                width,
-                pixels,
-                values,
-                edges,
-                work,
-                fits[i],
-            )
+        background = np.float32(0.0)
+        if runs.shape[0] > 0:
+            background = median_of_runs(sci[i].reshape(ny * nx), runs, scratch, cell)
+            cx[i], cy[i] = centroid_one(sci[i], dq[i], background, box, moments)
+        flux, fwhm_x, fwhm_y = _fitted(
+            sci[i], dq[i], background, cx[i], cy[i], width, pixels, valid, values, profiles, work
+        )
+        fits[i, 0] = flux
+        fits[i, 1] = fwhm_x
+        fits[i, 2] = fwhm_y

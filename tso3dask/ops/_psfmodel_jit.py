@@ -1,5 +1,8 @@
 """Compiled Gaussian integrated over pixels: profiles, residuals, derivatives.
 
+The pixels of a fit lie in ``values`` (pixel,) with their row and column in the
+box in ``pixels`` (2, pixel); profiles lie in rows of ``profiles`` (4, box width).
+
 This module imports numba when it is imported: load it inside functions only.
 """
 
@@ -9,45 +12,54 @@ import math
 
 import numpy as np
 
-from tso3dask.ops._lsq3_jit import dot
-from tso3dask.ops._photometry_jit import EPS, jit
+from tso3dask.ops._jit import helper
+from tso3dask.ops._lsq3_jit import EPS, Vector
 
-__all__ = ["FWHM_TO_SIGMA", "fractions", "jacobian", "residuals"]
+__all__ = ["FWHM_TO_SIGMA", "derivatives", "residuals", "take_profile"]
 
 FWHM_TO_SIGMA = 1.0 / (2.0 * math.sqrt(2.0 * math.log(2.0)))
 _DIFF_STEP = math.sqrt(EPS)
 
 
-@jit
-def fractions(center: float, first: int, n: int, fwhm: float, out: np.ndarray) -> None:
-    """Twice the fraction of a 1-D Gaussian that falls on each of ``n`` pixels."""
+@helper
+def take_profile(center: float, first: int, n: int, fwhm: float, out: np.ndarray, row: int) -> None:
+    """Fill a row with twice the fraction of a 1-D Gaussian that falls on each pixel."""
     scale = math.sqrt(2.0) * (fwhm * FWHM_TO_SIGMA)
     left = math.erf((first - center - 0.5) / scale)
     for i in range(n):
         right = math.erf((first + i - center + 0.5) / scale)
-        out[i] = right - left
+        out[row, i] = right - left
         left = right
 
 
-@jit
+@helper(fastmath={"reassoc", "contract", "nsz"})
 def residuals(
     flux: float,
-    fx: np.ndarray,
-    fy: np.ndarray,
+    profiles: np.ndarray,
+    along_x: int,
+    along_y: int,
     pixels: np.ndarray,
     values: np.ndarray,
+    n: int,
     out: np.ndarray,
+    row: int,
 ) -> float:
-    """Model minus data at the valid pixels; returns half the sum of squares."""
+    """Model minus data at the valid pixels, into a row; returns half the sum of squares."""
     amplitude = flux / 4.0
-    for k in range(values.size):
-        out[k] = amplitude * (fx[pixels[1, k]] * fy[pixels[0, k]]) - values[k]
-    return 0.5 * dot(out, out, values.size)
+    total = 0.0
+    for k in range(n):
+        value = (
+            amplitude * (profiles[along_x, pixels[1, k]] * profiles[along_y, pixels[0, k]])
+            - values[k]
+        )
+        out[row, k] = value
+        total += value * value
+    return 0.5 * total
 
 
-@jit
-def _difference_step(value: float, upper: float) -> float:
-    """Forward-difference step of a parameter in [0, upper], turned back at the bound."""
+@helper
+def _moved(value: float, upper: float) -> float:
+    """Forward-difference neighbour of a parameter in [0, upper], turned back at the bound."""
     step = _DIFF_STEP * abs(value)
     if (value + step) - value == 0.0:
         step = _DIFF_STEP * max(1.0, abs(value))
@@ -58,37 +70,53 @@ def _difference_step(value: float, upper: float) -> float:
             step = upper - value
         else:
             step = -value
-    return step
+    return value + step
 
 
-@jit
-def jacobian(
-    p: np.ndarray,
-    upper: float,
+@helper(fastmath={"reassoc", "contract", "nsz"})
+def _columns(profiles: np.ndarray, pixels: np.ndarray, n: int, work: np.ndarray) -> Vector:
+    """Columns of the Jacobian from profiles and their derivatives; returns the gradient."""
+    g0 = g1 = g2 = 0.0
+    for k in range(n):
+        y = pixels[0, k]
+        x = pixels[1, k]
+        by_flux = 0.25 * (profiles[0, x] * profiles[1, y])
+        by_x = profiles[2, x] * profiles[1, y]
+        by_y = profiles[0, x] * profiles[3, y]
+        work[0, k] = by_flux
+        work[1, k] = by_x
+        work[2, k] = by_y
+        residual = work[3, k]
+        g0 += by_flux * residual
+        g1 += by_x * residual
+        g2 += by_y * residual
+    return g0, g1, g2
+
+
+@helper
+def derivatives(
+    p: Vector,
+    width: float,
     geometry: tuple[float, float, int, int, int, int],
-    edges: np.ndarray,
+    profiles: np.ndarray,
     pixels: np.ndarray,
     n: int,
-    jac: np.ndarray,
-) -> None:
-    """Differentiate the residuals by flux (exact) and both FWHM (forward differences)."""
+    work: np.ndarray,
+) -> Vector:
+    """Fill rows 0 to 2 of ``work`` with the Jacobian; returns the gradient.
+
+    The derivative by flux is exact, those by FWHM are forward differences of the
+    profiles in rows 0 (x) and 1 (y). Row 3 of ``work`` holds the residuals.
+    """
     x, y, x0, nx, y0, ny = geometry
-    fx, fy, gx, gy = edges[0], edges[1], edges[2], edges[3]
-    step = _difference_step(p[1], upper)
-    moved = p[1] + step
-    fractions(x, x0, nx, moved, gx)
-    by_x = p[0] / 4.0 / (moved - p[1])
+    at = _moved(p[1], width)
+    take_profile(x, x0, nx, at, profiles, 2)
+    by_x = p[0] / 4.0 / (at - p[1])
     for i in range(nx):
-        gx[i] = (gx[i] - fx[i]) * by_x
-    step = _difference_step(p[2], upper)
-    moved = p[2] + step
-    fractions(y, y0, ny, moved, gy)
-    by_y = p[0] / 4.0 / (moved - p[2])
+        profiles[2, i] = (profiles[2, i] - profiles[0, i]) * by_x
+    at = _moved(p[2], width)
+    take_profile(y, y0, ny, at, profiles, 3)
+    by_y = p[0] / 4.0 / (at - p[2])
     for i in range(ny):
-        gy[i] = (gy[i] - fy[i]) * by_y
-    for k in range(n):
-        row = pixels[0, k]
-        column = pixels[1, k]
-        jac[0, k] = 0.25 * (fx[column] * fy[row])
-        jac[1, k] = gx[column] * fy[row]
-        jac[2, k] = fx[column] * gy[row]
+        profiles[3, i] = (profiles[3, i] - profiles[1, i]) * by_y
+    return _columns(profiles, pixels, n, work)

@@ -2,9 +2,8 @@
 
 Trust-region reflective least squares after Branch, Coleman & Li (1999, SIAM J.
 Sci. Comput. 21, 1) with the damped step of More (1978, Lecture Notes in
-Mathematics 630, 105). All parameters have the lower bound 0; ``upper`` holds the
-upper bounds. "Scaled" vectors are divided by the square root of the Coleman-Li
-scaling.
+Mathematics 630, 105). The parameters are bounded to [0, inf), [0, width] and
+[0, width]. "Scaled" vectors are divided by the root of the Coleman-Li scaling.
 
 This module imports numba when it is imported: load it inside functions only.
 """
@@ -15,61 +14,40 @@ import math
 
 import numpy as np
 
-from tso3dask.ops._lsq3_jit import combine3, dot3, norm3
-from tso3dask.ops._photometry_jit import EPS, jit
+from tso3dask.ops._jit import helper
+from tso3dask.ops._lsq3_jit import EPS, Triangle, Vector, dot3, norm3, times3
 
-__all__ = [
-    "bounded_step",
-    "first_radius",
-    "interior",
-    "next_radius",
-    "scaling",
-    "step_to",
-    "trust_region_step",
-]
+__all__ = ["bounded_step", "damped_step", "interior", "next_radius", "scaling", "trial_point"]
 
 _INTERIOR = 1.0e-10
-_TR_RTOL = 0.01
-_TR_ITERATIONS = 10
+_RADIUS_TOLERANCE = 0.01
+_DAMPING_ITERATIONS = 10
 _SMALLEST = 5.0e-324
 
 
-@jit
-def _phi(suf: np.ndarray, s: np.ndarray, alpha: float, delta: float) -> tuple[float, float]:
+# --- step without bounds ----------------------------------------------------------------
+
+
+@helper
+def _phi(suf: Vector, s: Vector, alpha: float, delta: float) -> tuple[float, float]:
     """Length of the damped step minus the radius, and its derivative by the damping."""
-    length = 0.0
-    slope = 0.0
-    for k in range(3):
-        denominator = s[k] * s[k] + alpha
-        length += (suf[k] / denominator) ** 2
-        slope += suf[k] ** 2 / denominator**3
-    length = math.sqrt(length)
+    d0, d1, d2 = s[0] * s[0] + alpha, s[1] * s[1] + alpha, s[2] * s[2] + alpha
+    length = norm3((suf[0] / d0, suf[1] / d1, suf[2] / d2))
+    slope = suf[0] ** 2 / d0**3 + suf[1] ** 2 / d1**3 + suf[2] ** 2 / d2**3
     return length - delta, -slope / length
 
 
-@jit
-def trust_region_step(
-    m: int,
-    suf: np.ndarray,
-    s: np.ndarray,
-    v: np.ndarray,
-    delta: float,
-    alpha: float,
-    step: np.ndarray,
-) -> float:
-    """Least-squares step no longer than ``delta``; returns its damping parameter."""
-    full_rank = min(s[0], s[1], s[2]) > EPS * m * max(s[0], s[1], s[2])
+@helper
+def _damping(full_rank: bool, suf: Vector, s: Vector, delta: float, alpha: float) -> float:
+    """Damping with which the step is as long as the radius, to 1 %."""
     lower = 0.0
+    upper = norm3(suf) / delta
     if full_rank:
-        combine3(v, suf[0] / s[0] ** 2, suf[1] / s[1] ** 2, suf[2] / s[2] ** 2, step)
-        if norm3(step) <= delta:
-            return 0.0
         phi, slope = _phi(suf, s, 0.0, delta)
         lower = -phi / slope
-    upper = norm3(suf) / delta
-    if not full_rank and alpha == 0.0:
-        alpha = max(0.001 * upper, math.sqrt(lower * upper))
-    for _ in range(_TR_ITERATIONS):
+    elif alpha == 0.0:
+        alpha = 0.001 * upper
+    for _ in range(_DAMPING_ITERATIONS):
         if alpha < lower or alpha > upper:
             alpha = max(0.001 * upper, math.sqrt(lower * upper))
         phi, slope = _phi(suf, s, alpha, delta)
@@ -78,180 +56,211 @@ def trust_region_step(
         ratio = phi / slope
         lower = max(lower, alpha - ratio)
         alpha -= (phi + delta) * ratio / delta
-        if abs(phi) < _TR_RTOL * delta:
+        if abs(phi) < _RADIUS_TOLERANCE * delta:
             break
-    c0 = suf[0] / (s[0] * s[0] + alpha)
-    c1 = suf[1] / (s[1] * s[1] + alpha)
-    c2 = suf[2] / (s[2] * s[2] + alpha)
-    combine3(v, c0, c1, c2, step)
-    length = norm3(step)
-    for k in range(3):
-        step[k] *= delta / length
     return alpha
 
 
-@jit
-def _stride_to_bound(x: np.ndarray, step: np.ndarray, upper: np.ndarray) -> float:
-    """How many times ``step`` fits between ``x`` and the nearest bound it meets."""
-    stride = np.inf
-    for k in range(3):
-        if step[k] != 0.0:
-            stride = min(stride, max(-x[k] / step[k], (upper[k] - x[k]) / step[k]))
-    return stride
+@helper
+def damped_step(
+    m: int,
+    suf: Vector,
+    s: Vector,
+    v0: Vector,
+    v1: Vector,
+    v2: Vector,
+    delta: float,
+    alpha: float,
+) -> tuple[Vector, float]:
+    """Least-squares step not longer than ``delta``, and its damping.
+
+    ``s`` are the singular values, ``v0`` to ``v2`` the right singular vectors of
+    the Jacobian with ``m`` rows, ``suf`` is S U^T of the residuals; ``alpha`` is
+    the damping to start from.
+    """
+    full_rank = min(s[0], s[1], s[2]) > EPS * m * max(s[0], s[1], s[2])
+    length = np.inf
+    c0 = c1 = c2 = 0.0
+    if full_rank:
+        c0, c1, c2 = suf[0] / s[0] ** 2, suf[1] / s[1] ** 2, suf[2] / s[2] ** 2
+        length = norm3((c0, c1, c2))
+    factor = -1.0
+    if length <= delta:
+        alpha = 0.0
+    else:
+        alpha = _damping(full_rank, suf, s, delta, alpha)
+        c0 = suf[0] / (s[0] * s[0] + alpha)
+        c1 = suf[1] / (s[1] * s[1] + alpha)
+        c2 = suf[2] / (s[2] * s[2] + alpha)
+        factor = -delta / norm3((c0, c1, c2))
+    step = (
+        factor * (v0[0] * c0 + v1[0] * c1 + v2[0] * c2),
+        factor * (v0[1] * c0 + v1[1] * c1 + v2[1] * c2),
+        factor * (v0[2] * c0 + v1[2] * c1 + v2[2] * c2),
+    )
+    return step, alpha
 
 
-@jit
-def _curvature(r: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """Quadratic form a^T (J^T J + diag) b, from the triangular factor of both."""
-    total = 0.0
-    for i in range(3):
-        left = 0.0
-        right = 0.0
-        for j in range(i, 3):
-            left += r[i, j] * a[j]
-            right += r[i, j] * b[j]
-        total += left * right
-    return total
+# --- step inside the bounds --------------------------------------------------------------
 
 
-@jit
+@helper
+def _limit(x: float, step: float, upper: float) -> float:
+    """How many times a step of one parameter fits between it and the bound ahead."""
+    if step == 0.0:
+        return np.inf
+    return -x / step if step < 0.0 else (upper - x) / step
+
+
+@helper
+def _stride(x: Vector, d: Vector, hat: Vector, width: float) -> tuple[float, Vector]:
+    """How many times a scaled step fits inside the bounds: at all, and by parameter."""
+    a = _limit(x[0], d[0] * hat[0], np.inf)
+    b = _limit(x[1], d[1] * hat[1], width)
+    c = _limit(x[2], d[2] * hat[2], width)
+    return min(a, b, c), (a, b, c)
+
+
+@helper
+def _scaled(a: Vector, factor: float) -> Vector:
+    """Vector times a number."""
+    return a[0] * factor, a[1] * factor, a[2] * factor
+
+
+@helper
+def _quadratic(r: Triangle, g: Vector, a: Vector) -> float:
+    """Change of the quadratic model by a scaled step."""
+    b = times3(r, a)
+    return 0.5 * dot3(b, b) + dot3(g, a)
+
+
+@helper
 def _minimum_on_line(a: float, b: float, low: float, high: float) -> float:
     """Where a t^2 + b t is smallest for t in [low, high]."""
     best = low
     if high * (a * high + b) < low * (a * low + b):
         best = high
-    if a != 0.0:
-        middle = -0.5 * b / a
-        if low < middle < high and middle * (a * middle + b) < best * (a * best + b):
-            best = middle
+    middle = -0.5 * b / a if a != 0.0 else low
+    if low < middle < high and middle * (a * middle + b) < best * (a * best + b):
+        best = middle
     return best
 
 
-@jit
-def _inside(x: np.ndarray, step: np.ndarray, upper: np.ndarray) -> bool:
-    """Whether ``x + step`` respects all bounds."""
-    inside = True
-    for k in range(3):
-        inside = inside and 0.0 <= x[k] + step[k] <= upper[k]
-    return inside
-
-
-@jit
+@helper
 def _reflected(
-    x: np.ndarray,
-    r: np.ndarray,
-    g: np.ndarray,
-    d: np.ndarray,
-    upper: np.ndarray,
+    x: Vector,
+    r: Triangle,
+    g: Vector,
+    d: Vector,
+    width: float,
     delta: float,
     theta: float,
     stride: float,
-    on_bound: np.ndarray,
-    hat: np.ndarray,
-    out: np.ndarray,
-) -> float:
-    """Best step along the direction mirrored at the bound; returns its model value.
+    on_bound: Vector,
+    hat: Vector,
+) -> tuple[Vector, float]:
+    """Best scaled step by ``on_bound`` and along the mirrored direction ``hat``, and its value.
 
-    ``on_bound`` is the scaled step that ends on the bound, ``hat`` the mirrored
-    direction; the scaled step is left in ``out``. Infinite when there is none.
+    The value of the model is infinite when there is no room for such a step.
     """
-    real = np.empty(3)
-    point = np.empty(3)
-    for k in range(3):
-        real[k] = d[k] * hat[k]
-        point[k] = x[k] + d[k] * on_bound[k]
+    point = x[0] + d[0] * on_bound[0], x[1] + d[1] * on_bound[1], x[2] + d[2] * on_bound[2]
     a = dot3(hat, hat)
     b = dot3(on_bound, hat)
     c = dot3(on_bound, on_bound) - delta * delta
-    root = math.sqrt(b * b - a * c)
-    q = -(b + math.copysign(root, b))
+    q = -(b + math.copysign(math.sqrt(b * b - a * c), b))
     to_region = max(q / a, c / q)
-    to_bound = _stride_to_bound(point, real, upper)
+    to_bound, _ = _stride(point, d, hat, width)
     length = min(to_bound, to_region)
-    if not length > 0.0:
-        return np.inf
     low = (1.0 - theta) * stride / length
     high = theta * to_bound if length == to_bound else to_region
-    if low > high:
-        return np.inf
-    qa = 0.5 * _curvature(r, hat, hat)
-    qb = dot3(g, hat) + _curvature(r, on_bound, hat)
-    best = _minimum_on_line(qa, qb, low, high)
-    for k in range(3):
-        out[k] = on_bound[k] + best * hat[k]
-    constant = 0.5 * _curvature(r, on_bound, on_bound) + dot3(g, on_bound)
-    return best * (qa * best + qb) + constant
+    if not length > 0.0 or low > high:
+        return hat, np.inf
+    moved = times3(r, hat)
+    base = times3(r, on_bound)
+    best = _minimum_on_line(0.5 * dot3(moved, moved), dot3(g, hat) + dot3(base, moved), low, high)
+    step = (
+        on_bound[0] + best * hat[0],
+        on_bound[1] + best * hat[1],
+        on_bound[2] + best * hat[2],
+    )
+    return step, _quadratic(r, g, step)
 
 
-@jit
+@helper
+def _inside(x: Vector, d: Vector, hat: Vector, width: float) -> bool:
+    """Whether a scaled step ends inside the bounds."""
+    a, b, c = x[0] + d[0] * hat[0], x[1] + d[1] * hat[1], x[2] + d[2] * hat[2]
+    return a >= 0.0 and min(b, c) >= 0.0 and max(b, c) <= width
+
+
+@helper
 def bounded_step(
-    x: np.ndarray,
-    r: np.ndarray,
-    g: np.ndarray,
-    d: np.ndarray,
-    upper: np.ndarray,
+    x: Vector,
+    r: Triangle,
+    g: Vector,
+    d: Vector,
+    width: float,
     delta: float,
     theta: float,
-    hat: np.ndarray,
-) -> float:
-    """Replace the scaled step ``hat`` by the best one inside the bounds.
+    hat: Vector,
+) -> tuple[Vector, float]:
+    """Scaled step inside the bounds instead of ``hat``, and the reduction it promises.
 
     Candidates are the step cut short of the bound, the step mirrored at the
-    bound and the scaled steepest descent. Returns the predicted reduction.
+    bound and the scaled steepest descent. ``g`` is the scaled gradient, ``r`` the
+    triangular factor of the scaled Jacobian, ``d`` the scaling.
     """
-    step = d * hat
-    if _inside(x, step, upper):
-        return -(0.5 * _curvature(r, hat, hat) + dot3(g, hat))
-    stride = _stride_to_bound(x, step, upper)
-    mirrored = hat.copy()
-    for k in range(3):
-        if step[k] != 0.0:
-            hit = max(-x[k] / step[k], (upper[k] - x[k]) / step[k])
-            if hit == stride:
-                mirrored[k] = -mirrored[k]
-    on_bound = hat * stride
-    other = np.empty(3)
-    other_value = _reflected(x, r, g, d, upper, delta, theta, stride, on_bound, mirrored, other)
-    cut = on_bound * theta
-    cut_value = 0.5 * _curvature(r, cut, cut) + dot3(g, cut)
-    descent = -g
-    to_bound = _stride_to_bound(x, d * descent, upper)
+    if _inside(x, d, hat, width):
+        return hat, -_quadratic(r, g, hat)
+    stride, limits = _stride(x, d, hat, width)
+    mirrored = (
+        -hat[0] if limits[0] == stride else hat[0],
+        -hat[1] if limits[1] == stride else hat[1],
+        -hat[2] if limits[2] == stride else hat[2],
+    )
+    on_bound = _scaled(hat, stride)
+    other, other_value = _reflected(x, r, g, d, width, delta, theta, stride, on_bound, mirrored)
+    cut = _scaled(on_bound, theta)
+    cut_value = _quadratic(r, g, cut)
+    descent = _scaled(g, -1.0)
+    to_bound, _ = _stride(x, d, descent, width)
     to_region = delta / norm3(descent)
     high = theta * to_bound if to_bound < to_region else to_region
-    a = 0.5 * _curvature(r, descent, descent)
-    b = dot3(g, descent)
-    best = _minimum_on_line(a, b, 0.0, high)
-    value = best * (a * best + b)
+    steep = times3(r, descent)
+    best = _minimum_on_line(0.5 * dot3(steep, steep), dot3(g, descent), 0.0, high)
+    descent = _scaled(descent, best)
+    value = _quadratic(r, g, descent)
     if cut_value < other_value and cut_value < value:
-        hat[:] = cut
-        return -cut_value
+        return cut, -cut_value
     if other_value < cut_value and other_value < value:
-        hat[:] = other
-        return -other_value
-    hat[:] = descent * best
-    return -value
+        return other, -other_value
+    return descent, -value
 
 
-@jit
-def scaling(
-    x: np.ndarray, gradient: np.ndarray, upper: np.ndarray, v: np.ndarray, dv: np.ndarray
-) -> float:
-    """Coleman-Li scaling and its derivative; returns the scaled gradient's largest element."""
-    largest = 0.0
-    for k in range(3):
-        v[k] = 1.0
-        dv[k] = 0.0
-        if gradient[k] < 0.0 and upper[k] < np.inf:
-            v[k] = upper[k] - x[k]
-            dv[k] = -1.0
-        elif gradient[k] > 0.0:
-            v[k] = x[k]
-            dv[k] = 1.0
-        largest = max(largest, abs(gradient[k] * v[k]))
-    return largest
+@helper
+def _scaling_of(x: float, gradient: float, upper: float) -> tuple[float, float]:
+    """Coleman-Li scaling of one parameter and its derivative."""
+    if gradient < 0.0 and upper < np.inf:
+        return upper - x, -1.0
+    if gradient > 0.0:
+        return x, 1.0
+    return 1.0, 0.0
 
 
-@jit
+@helper
+def scaling(x: Vector, gradient: Vector, width: float) -> tuple[Vector, Vector, float]:
+    """Coleman-Li scaling, its derivative times the gradient, and the optimality.
+
+    The optimality is the largest element of the gradient times the scaling.
+    """
+    v0, dv0 = _scaling_of(x[0], gradient[0], np.inf)
+    v1, dv1 = _scaling_of(x[1], gradient[1], width)
+    v2, dv2 = _scaling_of(x[2], gradient[2], width)
+    largest = max(abs(gradient[0] * v0), abs(gradient[1] * v1), abs(gradient[2] * v2))
+    return (v0, v1, v2), (gradient[0] * dv0, gradient[1] * dv1, gradient[2] * dv2), largest
+
+
+@helper
 def interior(x: float, upper: float) -> float:
     """Start value at least 1e-10 away from the bounds 0 and ``upper``."""
     if x <= min(upper - x, _INTERIOR):
@@ -263,14 +272,7 @@ def interior(x: float, upper: float) -> float:
     return x
 
 
-@jit
-def first_radius(p: np.ndarray, v: np.ndarray) -> float:
-    """Radius of the first trust region: length of the scaled start values."""
-    radius = math.sqrt(p[0] ** 2 / v[0] + p[1] ** 2 / v[1] + p[2] ** 2 / v[2])
-    return radius if radius != 0.0 else 1.0
-
-
-@jit
+@helper
 def next_radius(
     delta: float, reduction: float, predicted: float, length: float
 ) -> tuple[float, float]:
@@ -287,18 +289,12 @@ def next_radius(
     return delta, ratio
 
 
-@jit
-def step_to(
-    p: np.ndarray, d: np.ndarray, hat: np.ndarray, upper: np.ndarray, trial: np.ndarray
-) -> float:
-    """Trial point of a scaled step, kept off the bounds; returns the length of the step."""
-    length = 0.0
-    for k in range(3):
-        step = d[k] * hat[k]
-        length += step * step
-        trial[k] = p[k] + step
-        if trial[k] <= 0.0:
-            trial[k] = _SMALLEST
-        elif trial[k] >= upper[k]:
-            trial[k] = np.nextafter(upper[k], 0.0)
-    return math.sqrt(length)
+@helper
+def trial_point(x: Vector, step: Vector, width: float) -> Vector:
+    """Point after a step, kept off the bounds."""
+    below = np.nextafter(width, 0.0)
+    return (
+        max(x[0] + step[0], _SMALLEST),
+        min(max(x[1] + step[1], _SMALLEST), below),
+        min(max(x[2] + step[2], _SMALLEST), below),
+    )

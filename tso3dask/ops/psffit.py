@@ -70,8 +70,8 @@ def centroids_and_psf(
     cy = np.full(nints, np.nan)
     fits = np.full((nints, 3), np.nan)
     box = source_box((ny, nx), x, y, box_width)
-    if box is not None:
-        runs = mask_runs(outside_source((ny, nx), x, y, radius))
+    runs = mask_runs(outside_source((ny, nx), x, y, radius))
+    if box is not None and runs.size:
         centroid_fit_block(sci, dq, runs, box, box_width, cx, cy, fits)
     return {"centroid_x": cx, "centroid_y": cy} | _fitted(fits)
 
@@ -97,10 +97,13 @@ def fit_gaussian_prf(
     dict of (integration,) float64
         ``psf_width_x``, ``psf_width_y``, ``psf_flux``.
     """
-    from tso3dask.ops._psffit_jit import fit_block
+    from tso3dask.ops._psffit_jit import centroid_fit_block
 
     sci = np.ascontiguousarray(sci, np.float32)
     dq = np.ascontiguousarray(dq, np.uint32)
     fits = np.full((sci.shape[0], 3), np.nan)
-    fit_block(sci, dq, np.asarray(x, np.float64), np.asarray(y, np.float64), box_width, fits)
+    cx = np.array(x, np.float64)
+    cy = np.array(y, np.float64)
+    as_they_are = np.empty((0, 2), np.int64)
+    centroid_fit_block(sci, dq, as_they_are, (0, 0, 0, 0), box_width, cx, cy, fits)
     return _fitted(fits)
