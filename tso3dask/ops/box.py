@@ -9,6 +9,7 @@ integrations are divided into blocks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,9 @@ RESULTS = (
     "npixels",
 )
 """Names of what `extract_box` gives, in order."""
+
+TILE = 1024
+"""Columns that the compiled kernels do together."""
 
 Pixels = NDArray[np.floating]
 Window = tuple[slice, slice]
@@ -82,6 +86,38 @@ class BoxPlan:
     def first(self) -> int:
         """First element along dispersion in the window."""
         return self.window[1 if self.dispaxis == HORIZONTAL else 0].start
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Tables for the compiled kernels, made when first asked for."""
+        return _tables(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """A plan in the form that the compiled kernels take.
+
+    Attributes
+    ----------
+    profile : ndarray
+        Source weights ``(y, x)`` of the window.
+    inside : ndarray
+        Background pixels ``(y, x)`` as 0 and 1, float32.
+    source, back : tuple of ndarray
+        Rows by tile (values and where each tile's begin) for spectra along x; one array of
+        first and last column by row for spectra along y.
+    wanted : ndarray of bool
+        Rows (columns for spectra along y) with background pixels.
+    sums : tuple of ndarray
+        Sums ``(dispersion,)`` of the weights, and of the weights times the position.
+    """
+
+    profile: NDArray[np.float64]
+    inside: NDArray[np.float32]
+    source: tuple[NDArray[np.int64], ...]
+    back: tuple[NDArray[np.int64], ...]
+    wanted: NDArray[np.bool_]
+    sums: tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def box_plan(aperture: Aperture) -> BoxPlan:
@@ -187,17 +223,21 @@ def extract_box(
     """
     plan = aperture if isinstance(aperture, BoxPlan) else box_plan(aperture)
     cut = _cut(sci.shape, plan, window)
-    images = [sci[cut]]
-    for variance in (var_rnoise, var_poisson, var_flat):
-        if variance is None or variance.shape != sci.shape:
-            images.append(np.broadcast_to(sci.dtype.type(0), images[0].shape))
-        else:
-            images.append(variance[cut])
-    count = len(sci)
-    result = np.zeros((len(RESULTS), count, plan.dispersion))
+    variances = [
+        v if v is not None and v.shape == sci.shape else None
+        for v in (var_rnoise, var_poisson, var_flat)
+    ]
+    result = np.zeros((len(RESULTS), len(sci), plan.dispersion))
     result[0] = np.nan
-    columns = slice(plan.first, plan.first + plan.profile.shape[1])
-    _sum_numpy(images, plan, result[:, :, columns])
+    given = [image for image in (sci, *variances) if image is not None]
+    compiled = plan.fit != "poly" or plan.order <= 1
+    if compiled and all(image.dtype == np.float32 for image in given):
+        _sum_compiled(sci, variances, cut, plan, result)
+    else:
+        zero = np.broadcast_to(sci.dtype.type(0), sci[cut].shape)
+        images = [sci[cut]] + [zero if v is None else v[cut] for v in variances]
+        columns = slice(plan.first, plan.first + plan.profile.shape[1])
+        _sum_numpy(images, plan, result[:, :, columns])
     return dict(zip(RESULTS, result, strict=True))
 
 
@@ -220,6 +260,95 @@ def _cut(
             )
         cuts.append(slice(need.start - start, need.stop - start))
     return (slice(None), cuts[0], cuts[1])
+
+
+def _tables(plan: BoxPlan) -> Tables:
+    """List the rows or columns that matter."""
+    along_x = plan.dispaxis == HORIZONTAL
+    inside = np.zeros(plan.profile.shape, bool) if plan.inside is None else plan.inside
+    wanted = np.asarray(inside.any(axis=1))
+    sums = (plan.profile.sum(axis=0), (plan.profile * plan.position[:, np.newaxis]).sum(axis=0))
+    # background counts only where there is a spectrum
+    needed = inside & (plan.profile != 0).any(axis=0)
+    if along_x:
+        rows = _rows_by_tile(plan.profile != 0), _rows_by_tile(needed)
+        return Tables(plan.profile, inside.astype(np.float32), *rows, wanted, sums)
+    spans = (_span(plan.profile != 0),), (_span(needed),)
+    profile = np.ascontiguousarray(plan.profile.T)
+    flags = np.ascontiguousarray(inside.T, dtype=np.float32)
+    return Tables(profile, flags, *spans, wanted, sums)
+
+
+def _rows_by_tile(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows with any pixel in each tile of columns."""
+    rows = [
+        np.flatnonzero(mask[:, begin : begin + TILE].any(axis=1))
+        for begin in range(0, mask.shape[1], TILE)
+    ]
+    ends = np.cumsum([0] + [len(part) for part in rows])
+    return np.concatenate(rows).astype(np.int64), ends.astype(np.int64)
+
+
+def _span(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First and last pixel (one past it) across the dispersion, by element along it."""
+    some = mask.any(axis=0)
+    begin = np.where(some, mask.argmax(axis=0), 0)
+    end = np.where(some, len(mask) - mask[::-1].argmax(axis=0), 0)
+    return np.stack([begin, end], axis=1).astype(np.int64)
+
+
+def _sum_compiled(
+    sci: Pixels,
+    variances: list[Pixels | None],
+    cut: tuple[slice, slice, slice],
+    plan: BoxPlan,
+    result: NDArray[np.float64],
+) -> None:
+    """Extract all integrations into `result` with the compiled kernels."""
+    from . import _background_jit
+    from . import _box_jit as jit
+
+    given = [sci, *(v for v in variances if v is not None)]
+    if len(given) < 4 or not all(image.flags.c_contiguous for image in given):
+        window = sci[cut].shape
+        variances = [
+            np.zeros(window, np.float32) if v is None else np.ascontiguousarray(v[cut])
+            for v in variances
+        ]
+        sci, cut = np.ascontiguousarray(sci[cut]), (cut[0], slice(0, None), slice(0, None))
+    y0, x0 = cut[1].start, cut[2].start
+    tables, along_x = plan.tables, plan.dispaxis == HORIZONTAL
+    mode, order = jit.NO_BACKGROUND, 0
+    values, vy0, vx0 = sci, y0, x0
+    level = np.zeros((1, 1), np.float32)
+    if plan.inside is not None:
+        if plan.smoothing:
+            values = np.empty((len(sci), *tables.profile.shape), np.float32)
+            if along_x:
+                _background_jit.smooth_along_x(sci, y0, x0, tables.wanted, plan.smoothing, values)
+            else:
+                _background_jit.smooth_along_y(sci, y0, x0, plan.smoothing, values)
+            vy0 = vx0 = 0
+        if plan.fit == "median":
+            mode = jit.LEVEL
+            level = np.empty((len(sci), plan.profile.shape[1]), np.float32)
+            median_kernel = (
+                _background_jit.median_along_x if along_x else _background_jit.median_along_y
+            )
+            middles = np.empty((2, _background_jit.MEDIAN_TILE), np.float32)
+            median_kernel(
+                values.view(np.int32), vy0, vx0, tables.inside, *tables.back,
+                middles, middles.view(np.int32), level,
+            )  # fmt: skip
+            values, vy0, vx0 = sci, y0, x0
+        else:
+            mode, order = jit.POLYNOMIAL, plan.order
+    kernel = jit.along_x if along_x else jit.along_y
+    kernel(
+        sci, *variances, y0, x0, values, vy0, vx0, level,
+        tables.profile, tables.inside, plan.position, *tables.source, *tables.back, *tables.sums,
+        mode, order, plan.smoothing > 0, result, plan.first,
+    )  # fmt: skip
 
 
 def _sum_numpy(images: list[Pixels], plan: BoxPlan, result: NDArray[np.float64]) -> None:
