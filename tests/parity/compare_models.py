@@ -52,7 +52,12 @@ def compare_models(result: Comparison, kind: str, ours: Path, theirs: Path) -> N
     """Open both files as data models and compare what they give."""
     label = label_of(kind, theirs)
     compare_trees(result, label, ours, theirs)
-    (left, warned), (right, known) = _open(ours), _open(theirs)
+    right, known = _open(theirs)
+    try:
+        left, warned = _open(ours)
+    except Exception as error:  # noqa: BLE001 - whatever the reader of models cannot take
+        result.find(f"{label} model", f"cannot be opened: {type(error).__name__}: {error}")
+        return
     with left, right:
         for text in sorted(warned - known):
             result.find(f"{label} model", f"a warning that jwst's file does not give: {text}")
