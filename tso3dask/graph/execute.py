@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import dask
 import numpy as np
@@ -58,16 +59,16 @@ class Journal:
         return Path(self.folder) / f"{name}.npz"
 
     def load(self, name: str) -> ChunkResult | None:
-        """Result of a finished task, or None."""
+        """Return the result of a finished task, or None."""
         path = self._path(name)
         if not path.exists():
             return None
         try:
             with np.load(path, allow_pickle=False) as stored:
                 rows = {k: stored[k] for k in stored.files}
-        except (OSError, ValueError, EOFError):
+            member, a, b = (int(v) for v in rows.pop("_range"))
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile):
             return None
-        member, a, b = (int(v) for v in rows.pop("_range"))
         return ChunkResult(member, a, b, rows)
 
     def save(self, name: str, result: ChunkResult) -> ChunkResult:
@@ -80,6 +81,11 @@ class Journal:
             np.savez(handle, _range=place, **result.rows)  # type: ignore[arg-type]
         part.replace(path)
         return result
+
+    def forget(self, label: str) -> None:
+        """Forget the results of one member, whose label is part of their names."""
+        for path in Path(self.folder).glob(f"*-{label}-*"):
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Forget everything."""

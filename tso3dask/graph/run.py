@@ -1,21 +1,23 @@
-"""Run a plan: make the products' files, compute the graph that fills them, give them their names."""
+"""Run a plan: make the products' files, compute the graph that fills them, name them."""
 
 from __future__ import annotations
 
+import glob
 import json
 import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 import tso3dask
-from tso3dask.errors import InputError, NotYetError
+from tso3dask.errors import InputError, NotYetError, RunError
 from tso3dask.graph.build import MemberGraph, gather, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute
 from tso3dask.graph.imaging import ImagingJob, photometry_table
@@ -27,6 +29,8 @@ from tso3dask.io.tables import write_table
 from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink
 
 __all__ = ["RunResult", "run_graph", "run_plan", "spectrum_specs", "white_light_table"]
+
+Sink = TypeVar("Sink")
 
 DYNAMIC_BINS = 400
 """Time bins of the dynamic spectrum that a run keeps for its figure."""
@@ -206,13 +210,12 @@ def run_plan(
     started = time.perf_counter()
     finals = _prepare(plan, output_dir, overwrite, resume)
     run_id = plan.token[:12]
-    journal = Journal(str(output_dir / f".{plan.names.phot.removesuffix('.ecsv')}.{run_id}.run"))
+    journal = Journal(str(output_dir / f"{_journal_stem(plan)}{run_id}.run"))
     manifest = output_dir / f"{_stem(plan)}_tso3dask.json"
     done = _finished(manifest, plan, finals) if resume else None
     if done is not None:
+        _refuse_soss_spectra(plan, output_dir)
         return replace(done, seconds=time.perf_counter() - started)
-    if not resume:
-        journal.remove()
     crfints, x1dints = _create_sinks(plan, finals, run_id, journal)
     parts = [Path(s.path) for s in crfints.values()] + ([Path(x1dints.path)] if x1dints else [])
     try:
@@ -237,20 +240,22 @@ def run_plan(
     tables = _tables(plan, rows)
     outliers = _outlier_counts(plan, rows)
     products = _finish(plan, finals, crfints, x1dints, tables, run_id)
-    journal.remove()
+    _remove_unfinished(plan, output_dir, finals)
     seconds = time.perf_counter() - started
     notes = [*plan.notes, *tables.pop("notes", [])]
-    result = RunResult(
-        products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables
-    )
+    result = RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
     write_text(manifest, json.dumps(_record(plan, result), indent=2) + "\n")
+    _refuse_soss_spectra(plan, output_dir)
+    return result
+
+
+def _refuse_soss_spectra(plan: Plan, output_dir: Path) -> None:
     if plan.kind == "soss" and not plan.parameters.extract_1d.skip:
         raise NotYetError(
             f"NIRISS SOSS extraction is not supported yet: outlier detection is done, "
-            f"{len(products.get('crfints', []))} crfints are in {output_dir}, and there are no "
-            "spectra; skip extract_1d to end without this message"
+            f"{len(plan.products.get('crfints', []))} crfints are in {output_dir}, and there are "
+            "no spectra; skip extract_1d to end without this message"
         )
-    return result
 
 
 def _keeps_parts(error: BaseException) -> bool:
@@ -260,6 +265,23 @@ def _keeps_parts(error: BaseException) -> bool:
 
 def _stem(plan: Plan) -> str:
     return plan.names.phot.removesuffix("_phot.ecsv")
+
+
+def _journal_stem(plan: Plan) -> str:
+    """Beginning of the names of the journals of all runs that write these products."""
+    return f".{plan.names.phot.removesuffix('.ecsv')}."
+
+
+def _remove_unfinished(plan: Plan, output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
+    """Remove what interrupted runs of any parameters left: parts, and journals that tell of them.
+
+    The two go together, for a journal whose parts are gone tells of rows that no file has.
+    """
+    for folder in output_dir.glob(f"{glob.escape(_journal_stem(plan))}*.run"):
+        Journal(str(folder)).remove()
+    for path in (p for paths in finals.values() for p in paths):
+        for stale in stale_parts(path):
+            stale.unlink(missing_ok=True)
 
 
 def _prepare(plan: Plan, output_dir: Path, overwrite: bool, resume: bool) -> dict[str, list[Path]]:
@@ -283,52 +305,85 @@ def _prepare(plan: Plan, output_dir: Path, overwrite: bool, resume: bool) -> dic
     except OSError as error:
         raise InputError(f"{output_dir}: cannot be made ({error.strerror})") from None
     if not resume:
-        for path in (p for paths in finals.values() for p in paths):
-            for stale in stale_parts(path):
-                stale.unlink(missing_ok=True)
+        _remove_unfinished(plan, output_dir, finals)
     return finals
 
 
 def _create_sinks(
     plan: Plan, finals: Mapping[str, list[Path]], run_id: str, journal: Journal
 ) -> tuple[dict[int, CrfintsSink], X1dintsSink | None]:
-    association = plan.observation.association
-    history = [f"tso3dask {tso3dask.__version__} run {run_id}"]
+    """Take up the files of an interrupted run, or lay out new ones.
+
+    Results in the journal count only while the files that their rows went to are there.
+    """
     crfints: dict[int, CrfintsSink] = {}
     x1dints = None
     created: list[Path] = []
     try:
-        for member, final in zip(plan.members, finals.get("crfints", []), strict=False):
-            part = part_path(final, run_id)
-            if journal_ready(journal, part):
-                crfints[member.index] = CrfintsSink.reopen(member.segment, part)
-                continue
-            crfints[member.index] = CrfintsSink.create(
-                member.segment,
-                part,
-                filename=final.name,
-                asn_pool=association.pool,
-                asn_table=association.table_name,
-                history=history,
-            )
-            created.append(part)
         if "x1dints" in finals:
             final = finals["x1dints"][0]
-            x1dints = X1dintsSink.create(
-                part_path(final, run_id),
-                spectrum_specs(plan),
-                filename=final.name,
-                asn_pool=association.pool,
-                asn_table=association.table_name,
-                asn_id=association.asn_id,
-                steps=_step_status(plan),
-                history=history,
-            )
+            part = part_path(final, run_id)
+            specs = spectrum_specs(plan)
+            x1dints = _taken_up(journal, part, lambda: X1dintsSink.reopen(part, specs))
+            if x1dints is None:
+                journal.remove()
+                created.append(part)
+                x1dints = _new_x1dints(plan, part, final.name, specs, run_id)
+        for member, final in zip(plan.members, finals.get("crfints", []), strict=False):
+            part = part_path(final, run_id)
+            sink = _taken_up(journal, part, partial(CrfintsSink.reopen, member.segment, part))
+            if sink is None:
+                journal.forget(member.label)
+                created.append(part)
+                sink = _new_crfints(plan, member, part, final.name, run_id)
+            crfints[member.index] = sink
     except BaseException:
         for part in created:
             part.unlink(missing_ok=True)
         raise
     return crfints, x1dints
+
+
+def _taken_up(journal: Journal, part: Path, reopen: Callable[[], Sink]) -> Sink | None:
+    """Writer of a file that an interrupted run left whole, with results worth keeping."""
+    if not (part.exists() and Path(journal.folder).is_dir()):
+        return None
+    try:
+        return reopen()
+    except RunError:
+        return None
+
+
+def _history(run_id: str) -> list[str]:
+    return [f"tso3dask {tso3dask.__version__} run {run_id}"]
+
+
+def _new_crfints(plan: Plan, member: Member, part: Path, filename: str, run_id: str) -> CrfintsSink:
+    association = plan.observation.association
+    return CrfintsSink.create(
+        member.segment,
+        part,
+        filename=filename,
+        asn_pool=association.pool,
+        asn_table=association.table_name,
+        history=_history(run_id),
+    )
+
+
+def _new_x1dints(
+    plan: Plan, part: Path, filename: str, specs: list[SpectrumSpec], run_id: str
+) -> X1dintsSink:
+    association = plan.observation.association
+    return X1dintsSink.create(
+        part,
+        specs,
+        filename=filename,
+        asn_pool=association.pool,
+        asn_table=association.table_name,
+        asn_id=association.asn_id,
+        steps=_step_status(plan),
+        history=_history(run_id),
+    )
 
 
 def _step_status(plan: Plan) -> dict[str, str]:
@@ -504,7 +559,7 @@ def _record(plan: Plan, result: RunResult) -> dict[str, Any]:
 
 
 def _finished(manifest: Path, plan: Plan, finals: Mapping[str, list[Path]]) -> RunResult | None:
-    """Result of an earlier run of the same plan whose products are all there, or None."""
+    """Return what an earlier run of this plan did if its products are all there, else None."""
     try:
         record = json.loads(manifest.read_text())
         if record["plan"] != plan.token:
@@ -525,11 +580,6 @@ def _finished(manifest: Path, plan: Plan, finals: Mapping[str, list[Path]]) -> R
         peak_memory(),
         notes,
     )
-
-
-def journal_ready(journal: Journal, part: Path) -> bool:
-    """Whether an interrupted run left this unfinished product with results worth keeping."""
-    return part.exists() and Path(journal.folder).is_dir()
 
 
 def peak_memory() -> int:
