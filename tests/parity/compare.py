@@ -131,7 +131,7 @@ class Comparison:
 
     @staticmethod
     def _distance(one: np.ndarray, other: np.ndarray, error: np.ndarray | None) -> np.ndarray:
-        """Differences relative to max(|other|, error); 0 where either is NaN, inf for x against 0."""
+        """Differences relative to max(|other|, error); 0 where one is NaN, inf for x against 0."""
         scale = np.abs(other)
         if error is not None:
             scale = np.fmax(scale, np.abs(np.asarray(error, np.float64)))

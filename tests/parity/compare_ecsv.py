@@ -32,7 +32,8 @@ def compare_tables(result: Comparison, kind: str, ours: Path, theirs: Path) -> N
     left, right = (QTable.read(p, format="ascii.ecsv") for p in (ours, theirs))
     _compare_meta(result, kind, left.meta, right.meta)
     headers = (
-        [line for line in p.read_text().splitlines() if line.startswith("#")] for p in (ours, theirs)
+        [line for line in p.read_text().splitlines() if line.startswith("#")]
+        for p in (ours, theirs)
     )
     result.same_names(f"{kind} header lines", *headers)
     if not result.same_names(f"{kind} columns", left.colnames, right.colnames):
@@ -48,9 +49,7 @@ def compare_tables(result: Comparison, kind: str, ours: Path, theirs: Path) -> N
             texts = (str(getattr(c.info, detail)) for c in (one, other))
             result.same(f"{kind} {name} {detail}", *texts)
         error = _plain(right[ERROR_OF[name]]) if ERROR_OF.get(name) in right.colnames else None
-        result.values(
-            kind, kind, name, _plain(one), _plain(other), tolerance_of(name), error
-        )
+        result.values(kind, kind, name, _plain(one), _plain(other), tolerance_of(name), error)
 
 
 def tolerance_of(name: str) -> float:

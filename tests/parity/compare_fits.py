@@ -103,7 +103,9 @@ def compare_headers(
     left, right = _cards(ours, name), _cards(theirs, name)
     if name == "HDRTAB":
         left, right = _without_widths(left), _without_widths(right)
-    titles = ([str(c.value) for c in cards if c.keyword in ("", "COMMENT")] for cards in (left, right))
+    titles = (
+        [str(c.value) for c in cards if c.keyword in ("", "COMMENT")] for cards in (left, right)
+    )
     result.same_names(f"{where} section titles", *titles)
     left, right = (
         [c for c in cards if c.keyword not in ("", "COMMENT")] for cards in (left, right)

@@ -55,7 +55,7 @@ def compare_models(result: Comparison, kind: str, ours: Path, theirs: Path) -> N
     right, known = _open(theirs)
     try:
         left, warned = _open(ours)
-    except Exception as error:  # noqa: BLE001 - whatever the reader of models cannot take
+    except Exception as error:
         result.find(f"{label} model", f"cannot be opened: {type(error).__name__}: {error}")
         return
     with left, right:

@@ -89,9 +89,7 @@ SPECTRA = [
     spectrum(
         "lrs-offset", "mir_lrs-slitless", extract(position_offset=1.3, apply_apcorr=False), seed=7
     ),
-    spectrum(
-        "lrs-counts-bare", "mir_lrs-slitless", photom=False, var_flat=False, seed=8
-    ),
+    spectrum("lrs-counts-bare", "mir_lrs-slitless", photom=False, var_flat=False, seed=8),
     spectrum("grism", "nrc_tsgrism", seed=1),
     spectrum("grism-jy", "nrc_tsgrism", photom=True, seed=2),
     spectrum(
@@ -123,8 +121,12 @@ SPECTRA = [
     spectrum("prism-counts", "nrs_prism", photom=False, seed=7),
     spectrum("g395h", "nrs_g395h", segments=(6, 3), seed=1),
     spectrum(
-        "g395h-whole-exposure-times", "nrs_g395h", extract(position_offset=-0.8),
-        segments=(4, 3), int_times="exposure", seed=2,
+        "g395h-whole-exposure-times",
+        "nrs_g395h",
+        extract(position_offset=-0.8),
+        segments=(4, 3),
+        int_times="exposure",
+        seed=2,
     ),
     spectrum("prism-from-list", "nrs_prism", edit=as_from_list, seed=8),
 ]
