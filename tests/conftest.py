@@ -1,0 +1,80 @@
+"""Small synthetic observations that many tests read; no test writes into their folders."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Simulate an observation once for all tests that ask for the same one."""
+    from tso3dask.simulation import simulate
+
+    known = {}
+
+    def make(mode, **arguments):
+        key = (mode, repr(sorted(arguments.items())))
+        if key not in known:
+            folder = tmp_path_factory.mktemp(mode.replace("-", "_"))
+            known[key] = simulate(mode, folder, **arguments)
+        return known[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spectra(made):
+    """Dispersed along y: a rolling segment, a short one, a very short one, and one integration."""
+    return made("mir_lrs-slitless", nints=60, segments=[34, 20, 5, 1], shape=(26, 20), cr_rate=2e-3)
+
+
+@pytest.fixture(scope="session")
+def images(made):
+    """Images: a rolling segment, one as long as the window, and one integration."""
+    return made("nrc_tsimage", nints=57, segments=[31, 25, 1], shape=(24, 26), cr_rate=2e-3)
+
+
+@pytest.fixture(scope="session")
+def detectors(made):
+    """Two detectors with two segments each, dispersed along x."""
+    return made("nrs_g395h", nints=40, segments=[28, 12], shape=(12, 40), cr_rate=2e-3)
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """Copy an observation, for tests that change it."""
+
+    def copy(observation, name="input"):
+        folder = tmp_path / name
+        shutil.copytree(Path(observation.asn).parent, folder)
+        return SimpleNamespace(
+            folder=folder,
+            asn=folder / Path(observation.asn).name,
+            members=[folder / Path(member).name for member in observation.members],
+            steps=observation.steps,
+        )
+
+    return copy
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch):
+    """Let everything written bear the same date, so that equal runs give equal files."""
+    from tso3dask.io import asdf_edit, crfints, x1dints_layout
+
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5)
+
+    class Stopped(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return moment.replace(tzinfo=tz)
+
+    clock = SimpleNamespace(datetime=Stopped, UTC=datetime.UTC)
+    monkeypatch.setattr(asdf_edit, "datetime", clock)
+    for module in (crfints, x1dints_layout):
+        monkeypatch.setattr(module, "timestamp", lambda: "2026-01-02T03:04:05.000")
