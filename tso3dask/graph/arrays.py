@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from tso3dask.graph.program import Program
 
-__all__ = ["chunk_bounds", "pick", "picked_arrays", "program_of", "tasks_per_chunk"]
+__all__ = ["chunk_bounds", "pick", "picked_arrays", "program_of", "settled"]
 
 _programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
 
@@ -77,8 +77,18 @@ def picked_arrays(
     return arrays
 
 
+def expression_engine() -> bool:
+    """Whether dask arrays are expressions (``array.query-planning``) instead of graphs."""
+    return da.Array.__module__.startswith("dask.array._array_expr")
+
+
+def settled(array: da.Array) -> da.Array:
+    """Return the array in a form whose chunks are found in its graph under its own name."""
+    return array.optimize() if expression_engine() else array
+
+
 def _build(name, picks, layer, tasks, extra, upstream, chunks, meta) -> da.Array:
-    if hasattr(da, "_array_expr") and da.Array.__module__.startswith("dask.array._array_expr"):
+    if expression_engine():
         from dask.array._array_expr._collection import from_graph
 
         graph = {**extra, **tasks, **picks}
@@ -101,10 +111,3 @@ def program_of(array: Any) -> Program | None:
     is never mistaken for the pixels of a file.
     """
     return _programs.get(getattr(array, "name", ""))
-
-
-def tasks_per_chunk(
-    layer: str, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
-) -> dict[tuple[str, int], tuple[Any, ...]]:
-    """Key ``(layer, i)`` and task for each tuple of arguments."""
-    return {(layer, i): (function, *args) for i, args in enumerate(arguments)}

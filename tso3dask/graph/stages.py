@@ -65,11 +65,15 @@ class FlagOutliers:
         good = bool(dq_ops.any_good(halo, self.bad_bits)) or _segment_has_good(
             source, self.bad_bits, scratch
         )
+        err = block.rows("err", a, b)
         variances = {n: block.rows(n, a, b) for n in source.names if n.startswith("var_")}
+        out = None
+        if scratch is not None:  # rows of err and variances are needed once, sci and dq again
+            out = {**_buffers(scratch, source, b - a), "err": err, **variances}
         result = outliers.flag_block(
             block.arrays["sci"],
             halo,
-            block.rows("err", a, b),
+            err,
             variances,
             first=block.first["sci"],
             a=a,
@@ -80,7 +84,7 @@ class FlagOutliers:
             any_good=good,
             snr=self.snr,
             median=None if self.window.rolling else constants["median"],
-            out=_buffers(scratch, source, b - a),
+            out=out,
         )
         counts = {**block.counts, "n_outliers": result.pop("n_outliers")}
         return Block(result, dict.fromkeys(result, a), counts)
@@ -126,17 +130,12 @@ def _segment_has_good(source: Source, bad_bits: int, scratch: dict[str, Any] | N
     return found
 
 
-def _buffers(
-    scratch: dict[str, Any] | None, source: Source, rows: int
-) -> dict[str, np.ndarray] | None:
-    """Output arrays that one task uses again for each sub-block."""
-    if scratch is None:
-        return None
+def _buffers(scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np.ndarray]:
+    """Output arrays for SCI and DQ that one task uses again for each sub-block."""
     buffers = scratch.get("flagged")
-    if buffers is None or len(next(iter(buffers.values()))) < rows:
-        buffers = {
-            spec.name: np.empty((rows, *spec.shape[1:]), spec.native) for spec in source.arrays
-        }
+    if buffers is None or len(buffers["sci"]) < rows:
+        specs = [source.array(name) for name in ("sci", "dq")]
+        buffers = {s.name: np.empty((rows, *s.shape[1:]), s.native) for s in specs}
         scratch["flagged"] = buffers
     return {name: array[:rows] for name, array in buffers.items()}
 

@@ -21,7 +21,7 @@ from dask.tokenize import tokenize
 from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph import lazy
-from tso3dask.graph.arrays import chunk_bounds, picked_arrays
+from tso3dask.graph.arrays import chunk_bounds, picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES
 from tso3dask.graph.dataset import common_program, program_dataset, segment_of, with_cubes
 from tso3dask.graph.imaging import ImagingJob, imaging_setup
@@ -136,7 +136,9 @@ def _cubes_of(dataset: xr.Dataset) -> dict[str, xr.Variable]:
         kind = np.uint32 if name == "dq" else np.float32
         data = data.astype(kind).rechunk({0: chunks or data.chunks[0], 1: -1, 2: -1})
         chunks = data.chunks[0]
-        cubes[name] = xr.Variable(("integration", "y", "x"), data, dataset[name].attrs)
+        cubes[name] = xr.Variable(
+            ("integration", "y", "x"), settled(data), dataset[name].attrs
+        )
     return cubes
 
 
