@@ -302,7 +302,7 @@ def _spectrum(spec: SpectrumSpec, stored: Mapping[str, Any], check: bool) -> Any
         one.spec_table.columns[name].unit = "d"
     for name, value in _spectrum_attributes(spec, stored).items():
         one[name] = value
-    if spec.times:
+    if any(np.isfinite(v).any() for name, v in spec.times.items() if name != "INT_NUM"):
         one.time_scale = "UTC"
     if spec.ra is not None and spec.dec is not None:
         one.meta.wcs = spectral_wcs(spec.ra, spec.dec, spec.wavelength)
