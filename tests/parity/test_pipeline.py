@@ -10,7 +10,18 @@ pytest.importorskip("jwst")
 pytestmark = pytest.mark.parity
 
 from harness import Case, run_case  # noqa: E402
-from inputs import as_from_list, reverse_members  # noqa: E402
+from inputs import (  # noqa: E402
+    all_of,
+    as_from_list,
+    damage,
+    edit_asn,
+    edit_member,
+    in_model,
+    lose,
+    reference,
+    repeat_times,
+    reverse_members,
+)
 
 IMAGE = {"shape": (32, 40)}
 LRS = {"shape": (60, 40)}
@@ -42,6 +53,41 @@ def photometry(**parameters):
     return {"tso_photometry": parameters}
 
 
+def no_wavelengths(hdus):
+    hdus["WAVELENGTH"].data[:] = 0
+
+
+def more_in_association(content):
+    """Members that are not science, and a second product."""
+    product = content["products"][0]
+    product["members"].insert(0, {"expname": "not_there.fits", "exptype": "background"})
+    product["members"].append({"expname": "nor_there.fits", "exptype": "target_acquisition"})
+    content["products"].append({"name": "other", "members": []})
+
+
+def wide_gain(given):
+    """A gain file of the whole detector, which has to be cut to the subarray."""
+    path = given.steps["tso_photometry"]["override_gain"]
+    rng = np.random.default_rng(3)
+    with fits.open(path, memmap=False) as hdus:
+        hdus["SCI"].data = rng.uniform(1, 3, (2048, 2048)).astype("f4")
+        for keyword, value in zip(CORNER, (1, 1, 2048, 2048), strict=True):
+            hdus[0].header[keyword] = value
+        hdus.writeto(path, overwrite=True)
+    return given
+
+
+def all_wavelengths(hdus):
+    image = hdus["WAVELENGTH"].data
+    image[np.isnan(image)] = 2.5
+
+
+ELSEWHERE = {"meta.subarray.name": "SUB160P"}
+UNCOUNTED = {"meta.exposure.integration_start": None, "meta.exposure.integration_end": None}
+BY_WAVELENGTH = {"src_coeff": [[10.5, 0.5], [18.5, 0.5]], "independent_var": "wavelength"}
+NO_AREA = {"meta.photometry.pixelarea_steradians": None}
+CORNER = ("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2")
+
 IMAGING = [
     image("image", {}, segments=(26, 34), seed=1),
     image("image-defaults", outliers(), segments=(29, 1, 25), seed=2, chunk=None, jitter=0.3),
@@ -69,6 +115,17 @@ IMAGING = [
     image("image-reversed", edit=reverse_members, seed=20),
     image("image-from-list", edit=as_from_list, seed=21),
     image("image-two-exposures", exposures=2, segments=(7, 9), seed=22),
+    image("image-damaged", edit=damage, seed=26),
+    image("image-damaged-short", outliers(), edit=damage, seed=27),
+    image("image-damaged-skip", outliers(skip=True), edit=damage, seed=28),
+    image("image-damaged-counts", photometry(radius=2.2), edit=damage, photom=False, seed=29),
+    image("image-lost", edit=all_of(lose(0, 4), lose(1, 0), lose(1, 14)), seed=30),
+    image("image-wide-gain", edit=wide_gain, photom=False, seed=31),
+    image("image-lens-elsewhere", edit=in_model(None, ELSEWHERE), pupil="WLP8", seed=32),
+    image("image-more-members", edit=edit_asn(more_in_association), seed=33),
+    image("image-no-effect", outliers(pixfrac=0.5, kernel="point", backg=2.0), seed=34),
+    image("image-no-intstart", edit=in_model(0, UNCOUNTED), seed=35),
+    image("image-strange-unit", edit=in_model(None, {"meta.bunit_data": "adu"}), seed=36),
     image("mir-image", {}, mode="mir_image", segments=(26, 30), seed=23),
     image("mir-image-counts", mode="mir_image", photom=False, seed=24),
     image("mir-image-moving", photometry(moving_centroid=True), mode="mir_image", seed=25),
@@ -90,7 +147,48 @@ SPECTRA = [
         "lrs-offset", "mir_lrs-slitless", extract(position_offset=1.3, apply_apcorr=False), seed=7
     ),
     spectrum("lrs-counts-bare", "mir_lrs-slitless", photom=False, var_flat=False, seed=8),
+    spectrum("lrs-damaged", "mir_lrs-slitless", edit=damage, seed=10),
+    spectrum(
+        "lrs-damaged-background",
+        "mir_lrs-slitless",
+        extract(subtract_background=True, bkg_fit="poly", bkg_order=2, smoothing_length=3),
+        edit=damage,
+        seed=11,
+    ),
+    spectrum(
+        "lrs-repeated-times",
+        "mir_lrs-slitless",
+        edit=all_of(repeat_times(0, (3, 1), (5, 1)), repeat_times(1, (7, 6), missing=(2,))),
+        seed=12,
+    ),
+    spectrum("lrs-zero-wavelengths", "mir_lrs-slitless", edit=edit_member(None, no_wavelengths)),
+    spectrum(
+        "lrs-limits",
+        "mir_lrs-slitless",
+        edit=reference(lambda a: a.update(xstart=12.3, xstop=24.6, ystart=5.5, ystop=47)),
+        seed=13,
+    ),
+    spectrum(
+        "lrs-width",
+        "mir_lrs-slitless",
+        edit=reference(lambda a: a.update(extract_width=8.5, xstart=13, xstop=26)),
+        seed=14,
+    ),
     spectrum("grism", "nrc_tsgrism", seed=1),
+    spectrum("grism-damaged", "nrc_tsgrism", edit=damage, photom=True, seed=6),
+    spectrum("grism-no-reference", "nrc_tsgrism", extract(override_extract1d="N/A"), seed=7),
+    spectrum(
+        "grism-lines",
+        "nrc_tsgrism",
+        edit=reference(
+            lambda a: a.update(
+                src_coeff=[[3.2, 0.02], [9.7, 0.02]],
+                bkg_coeff=[[14.5], [22.5], [26.5, -0.01], [33.5]],
+                subtract_background=None,
+            )
+        ),
+        seed=8,
+    ),
     spectrum("grism-jy", "nrc_tsgrism", photom=True, seed=2),
     spectrum(
         "grism-jy-mean",
@@ -128,6 +226,19 @@ SPECTRA = [
         int_times="exposure",
         seed=2,
     ),
+    spectrum("prism-damaged", "nrs_prism", edit=damage, seed=9),
+    spectrum("prism-damaged-skip", "nrs_prism", outliers(skip=True), edit=damage, seed=10),
+    spectrum("prism-no-reference", "nrs_prism", extract(override_extract1d="N/A"), seed=11),
+    spectrum(
+        "prism-by-wavelength",
+        "nrs_prism",
+        edit=all_of(
+            reference(lambda a: a.update(BY_WAVELENGTH)), edit_member(None, all_wavelengths)
+        ),
+        seed=12,
+    ),
+    spectrum("prism-no-area", "nrs_prism", edit=in_model(None, NO_AREA), seed=13),
+    spectrum("g395h-damaged", "nrs_g395h", edit=damage, segments=(5, 4), seed=3),
     spectrum("prism-from-list", "nrs_prism", edit=as_from_list, seed=8),
 ]
 
