@@ -114,7 +114,12 @@ class Stage(Protocol):
         constants: Mapping[str, Any],
         scratch: dict[str, Any] | None,
     ) -> Block:
-        """Turn input rows into output rows; never write into the input arrays."""
+        """Turn input rows into output rows.
+
+        ``scratch`` is None, or what a stage keeps between the sub-blocks of a stream. Input arrays
+        may be written only where ``scratch["in_place"]`` is true, and there only rows that are
+        not halo: then no other sub-block asks for them.
+        """
         ...
 
 
@@ -232,8 +237,12 @@ class Program:
             yield first, last, self._apply(block, spans, constants or {}, scratch)
 
     def _apply(self, block, spans, constants, scratch) -> Block:
-        for stage, ranges in zip(self.stages, spans[1:], strict=True):
-            block = stage.apply(block, ranges, self.source, constants, scratch)
+        for i, (stage, ranges) in enumerate(zip(self.stages, spans[1:], strict=True)):
+            own = None
+            if scratch is not None:
+                own = scratch.setdefault(i, {})
+                own["in_place"] = spans[1] == spans[-1]
+            block = stage.apply(block, ranges, self.source, constants, own)
         return block
 
 

@@ -68,8 +68,10 @@ class FlagOutliers:
         err = block.rows("err", a, b)
         variances = {n: block.rows(n, a, b) for n in source.names if n.startswith("var_")}
         out = None
-        if scratch is not None:  # rows of err and variances are needed once, sci and dq again
-            out = {**_buffers(scratch, source, b - a), "err": err, **variances}
+        if scratch is not None:
+            out = _buffers(scratch, source, b - a)
+            if scratch["in_place"]:
+                out |= {"err": err, **variances}
         result = outliers.flag_block(
             block.arrays["sci"],
             halo,
@@ -131,10 +133,11 @@ def _segment_has_good(source: Source, bad_bits: int, scratch: dict[str, Any] | N
 
 
 def _buffers(scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np.ndarray]:
-    """Output arrays for SCI and DQ that one task uses again for each sub-block."""
+    """Output arrays that one task uses again for each sub-block."""
     buffers = scratch.get("flagged")
     if buffers is None or len(buffers["sci"]) < rows:
-        specs = [source.array(name) for name in ("sci", "dq")]
+        names = ("sci", "dq") if scratch["in_place"] else source.names
+        specs = [source.array(name) for name in names]
         buffers = {s.name: np.empty((rows, *s.shape[1:]), s.native) for s in specs}
         scratch["flagged"] = buffers
     return {name: array[:rows] for name, array in buffers.items()}
