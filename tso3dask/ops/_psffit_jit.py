@@ -67,6 +67,8 @@ def _minimum(
         if moved:
             gradient = derivatives(p, width, geometry, profiles, pixels, n, work)
         v, diagonal, optimality = scaling(p, gradient, width)
+        if not math.isfinite(optimality):
+            break
         d = math.sqrt(v[0]), math.sqrt(v[1]), math.sqrt(v[2])
         if evaluations == 1:
             delta = norm3((p[0] / d[0], p[1] / d[1], p[2] / d[2]))

@@ -61,23 +61,23 @@ def to_flux_units(
     effinttm : float, optional
         EFFINTTM, seconds, needed for DN/s.
     gain : (y, x) float32, optional
-        Gain of the subarray, e-/DN, needed for DN/s; without it the data stay as
-        they are.
+        Gain of the subarray, e-/DN, needed for DN/s.
 
     Raises
     ------
     InputError
-        When the keyword that the unit needs is missing.
+        When the keyword or the gain that the unit needs is missing.
     """
     if bunit == "MJy/sr":
         if pixel_area_sr is None:
             raise InputError("photometry: PIXAR_SR is missing, needed to convert MJy/sr to Jy")
         return FluxUnits(np.float32(1e6 * pixel_area_sr), "Jy", True)
-    if bunit == "DN/s" and gain is not None:
+    if bunit == "DN/s":
         if effinttm is None:
             raise InputError("photometry: EFFINTTM is missing, needed to convert DN/s to electrons")
-        factor = np.float32(effinttm) * np.asarray(gain, np.float32)
-        return FluxUnits(factor, "electron", True)
+        if gain is None:
+            raise InputError("photometry: a gain reference is needed to convert DN/s to electrons")
+        return FluxUnits(np.float32(effinttm) * np.asarray(gain, np.float32), "electron", True)
     return FluxUnits(None, bunit, False)
 
 
@@ -247,7 +247,7 @@ def table_meta(
     Parameters
     ----------
     instrument, detector, channel, subarray, filter, pupil, target_name : str or None
-        INSTRUME, DETECTOR, CHANNEL, SUBARRAY, FILTER, PUPIL and TARGNAME... of the header.
+        INSTRUME, DETECTOR, CHANNEL, SUBARRAY, FILTER, PUPIL and TARGNAME of the header.
     radius, radius_inner, radius_outer : float
         Radii of aperture and annulus, pixels.
     number_of_integrations : int, optional
@@ -265,9 +265,9 @@ def table_meta(
         )
     else:
         apertures = (
-            f"Photometry measured in a circular aperture of r={radius} pixels.  "
+            f"Photometry measured in a circular aperture of r={float(radius)} pixels.  "
             "Background calculated as the mean in a circular annulus with "
-            f"r_inner={radius_inner} pixels and r_outer={radius_outer} pixels."
+            f"r_inner={float(radius_inner)} pixels and r_outer={float(radius_outer)} pixels."
         )
     meta: dict[str, Any] = {
         "instrument": instrument,
