@@ -12,7 +12,7 @@ from tso3dask.graph.plan import Plan, make_plan
 if TYPE_CHECKING:
     import xarray as xr
 
-    from tso3dask.graph.run import RunResult
+    from tso3dask.graph.record import RunResult
 
 __all__ = ["Plan", "Tso3Pipeline", "make_plan", "open_association", "open_segment", "plan", "run"]
 

@@ -167,10 +167,10 @@ def spectrum_prologue(
     graph, key, constants = _start(job, label, count, pieces)
     factor = None
     setup = job.setup
-    if setup is not None and setup.correction is not None:
-        if setup.correction.needs_first_integration:
-            factor = f"apcorr-{label}"
-            graph.tasks[factor] = (first_correction, key, constants[0])
+    correction = None if setup is None else setup.correction
+    if correction is not None and correction.needs_first_integration:
+        factor = f"apcorr-{label}"
+        graph.tasks[factor] = (first_correction, key, constants[0])
     return graph, key, constants, factor
 
 

@@ -140,9 +140,7 @@ def column_names() -> list[str]:
     return [name for name in VECTOR_COLUMNS if name != "WAVELENGTH"]
 
 
-def label_spectra(
-    segment: Segment, setup: SpectrumSetup, arrays: Mapping[str, Any]
-) -> xr.Dataset:
+def label_spectra(segment: Segment, setup: SpectrumSetup, arrays: Mapping[str, Any]) -> xr.Dataset:
     """Give spectra their names, units and coordinates."""
     variables = {}
     for name, data in arrays.items():
@@ -267,7 +265,7 @@ def member_photometry(
 
 def whtlt(plan: Plan) -> xr.Dataset:
     """White-light table as a dataset, rows in time order."""
-    from tso3dask.graph.run import white_light_table
+    from tso3dask.graph.tables import white_light_table
 
     if "whtlt" not in plan.products:
         raise AttributeError("this plan makes no white light")

@@ -31,7 +31,7 @@ from tso3dask.ops.whitelight import repeated_times
 if TYPE_CHECKING:
     import xarray as xr
 
-    from tso3dask.graph.run import RunResult
+    from tso3dask.graph.record import RunResult
 
 __all__ = ["Member", "Plan", "make_plan"]
 
@@ -228,7 +228,7 @@ class Plan:
 
         from tso3dask.graph.run import run_graph
 
-        graph, keys = run_graph(self)
+        graph, _ = run_graph(self)
         return dask.base.visualize_dsk(graph, filename=filename, collapse_outputs=True, **options)
 
     def run(

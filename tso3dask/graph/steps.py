@@ -115,9 +115,7 @@ def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
     tasks: dict[tuple[str, int], tuple[Any, ...]] = {}
     for i, (a, b) in enumerate(bounds):
         needed = stage.input_ranges(dict.fromkeys(names, (a, b)), source)
-        pieces = [
-            [name, *_overlapping(cubes[name].name, bounds, *needed[name])] for name in names
-        ]
+        pieces = [[name, *_overlapping(cubes[name].name, bounds, *needed[name])] for name in names]
         tasks[layer, i] = (staged_block, stage, source, a, b, names, pieces, constants)
     outputs = {n: (cubes[n].shape[1:], cubes[n].dtype) for n in names}
     return picked_arrays(
@@ -136,9 +134,7 @@ def _cubes_of(dataset: xr.Dataset) -> dict[str, xr.Variable]:
         kind = np.uint32 if name == "dq" else np.float32
         data = data.astype(kind).rechunk({0: chunks or data.chunks[0], 1: -1, 2: -1})
         chunks = data.chunks[0]
-        cubes[name] = xr.Variable(
-            ("integration", "y", "x"), settled(data), dataset[name].attrs
-        )
+        cubes[name] = xr.Variable(("integration", "y", "x"), settled(data), dataset[name].attrs)
     return cubes
 
 
@@ -182,10 +178,6 @@ def staged_block(
     ranges = dict.fromkeys(names, (a, b))
     block = stage.apply(Block(arrays, first, {}), ranges, source, dict(constants), None)
     return tuple(block.arrays[name] for name in names)
-
-
-def _source_program(dataset: xr.Dataset) -> tuple[Segment, Program | None]:
-    return segment_of(dataset), common_program(dataset)
 
 
 def extract_1d(

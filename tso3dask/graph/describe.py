@@ -1,0 +1,168 @@
+"""A plan in words: for the terminal and for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tso3dask.graph.plan import Member, Plan
+
+__all__ = ["plan_html", "plan_rows", "plan_text", "product_sizes"]
+
+_MODES = {
+    "imaging": "imaging: outlier_detection, tso_photometry",
+    "spectroscopy": "spectroscopy: outlier_detection, extract_1d, white_light",
+    "soss": "NIRISS SOSS: outlier_detection only, extraction is not supported yet",
+}
+
+
+def size_text(count: float) -> str:
+    """Number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def product_sizes(plan: Plan) -> dict[str, int]:
+    """Bytes that each kind of product will have, about.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+
+    Returns
+    -------
+    dict of str to int
+    """
+    from tso3dask.io.crfints import crfints_size
+    from tso3dask.io.tables import table_size
+    from tso3dask.io.x1dints import x1dints_size
+
+    sizes = {}
+    for kind in plan.products:
+        if kind == "crfints":
+            sizes[kind] = sum(crfints_size(m.segment) for m in plan.members)
+        elif kind == "x1dints":
+            tables = [
+                (m.segment.nints, m.spectrum.wavelength.size)
+                for m in plan.spectra
+                if m.spectrum is not None
+            ]
+            sizes[kind] = x1dints_size(tables, plan.nints)
+        else:
+            sizes[kind] = table_size(plan.nints, 21 if kind == "phot" else 3)
+    return sizes
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, str]]:
+    """Facts about a plan as (label, text)."""
+    first = plan.observation.first
+    element = "/".join(
+        str(first.get(k)) for k in ("FILTER", "PUPIL", "GRATING") if first.get(k) is not None
+    )
+    stored = sum(m.segment.nints * m.segment.bytes_per_integration for m in plan.members)
+    products = plan.products
+    sizes = product_sizes(plan)
+    budget = plan.budget
+    lengths = sorted({c for m in plan.members for c in m.chunks})
+    chunk = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    total = sum(len(m.chunks) for m in plan.members)
+    rows = [
+        ("target", f"{first.get('TARGNAME', 'unknown')}, {first.instrument} {element}".strip()),
+        ("mode", f"{plan.observation.exp_type}, {_MODES[plan.kind]}"),
+        (
+            "input",
+            f"{len(plan.members)} members, {plan.nints} integrations of {first.ny}x{first.nx}, "
+            f"{size_text(stored)} of pixels",
+        ),
+    ]
+    for kind, names in products.items():
+        more = "" if len(names) == 1 else f" and {len(names) - 1} more"
+        rows.append((kind, f"{names[0]}{more}, {size_text(sizes[kind])}"))
+    if not products:
+        rows.append(("products", "none: every step that writes one is skipped"))
+    rows += [
+        (
+            "tasks",
+            f"{plan.tasks} in {total} chunks of {chunk} integrations, "
+            f"{budget.sub_block} held at a time",
+        ),
+        (
+            "memory",
+            f"{size_text(budget.projected)} projected with {budget.workers} workers "
+            f"({size_text(budget.per_task)} each), limit {size_text(budget.limit)}",
+        ),
+    ]
+    for kind, path in plan.references.items():
+        rows.append((f"{kind} reference", path or "N/A"))
+    changed = plan.parameters.to_dict(explicit_only=True)
+    for step, values in changed.items():
+        text = ", ".join(f"{k}={v}" for k, v in values.items() if not k.startswith("override_"))
+        if text:
+            rows.append((step, text))
+    return rows
+
+
+def _member_rows(plan: Plan) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("member", "integrations", "first mid time, MJD UTC", "chunks")]
+    for member in plan.members:
+        segment = member.segment
+        rows.append(
+            (
+                segment.path.name,
+                f"{segment.int_start}-{segment.int_end}",
+                _first_time(member),
+                str(len(member.chunks)),
+            )
+        )
+    return rows
+
+
+def _first_time(member: Member) -> str:
+    times = member.times.times["mjd_avg"]
+    known = times[np.isfinite(times)]
+    return f"{known[0]:.6f}" if known.size else "unknown"
+
+
+def plan_text(plan: Plan) -> str:
+    """Text of a plan, as ``print(plan)`` and ``tso3dask plan`` show it."""
+    rows = plan_rows(plan)
+    width = max(len(label) for label, _ in rows)
+    lines = [f"Plan for {plan.observation.association.name}"]
+    lines += [f"  {label:<{width}}  {text}" for label, text in rows]
+    table = _member_rows(plan)
+    columns = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines.append("")
+    lines += [
+        "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, columns, strict=True)).rstrip()
+        for row in table
+    ]
+    lines += [f"  note: {note}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def plan_html(plan: Plan) -> str:
+    """Markup of a plan for notebooks."""
+    facts = "".join(
+        f"<tr><th style='text-align:left'>{escape(label)}</th>"
+        f"<td style='text-align:left'>{escape(text)}</td></tr>"
+        for label, text in plan_rows(plan)
+    )
+    head, *rows = _member_rows(plan)
+    header = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in plan.notes)
+    return (
+        f"<div><b>tso3dask plan: {escape(plan.observation.association.name)}</b>"
+        f"<table>{facts}</table>"
+        f"<details><summary>{len(rows)} members</summary><table><tr>{header}</tr>{body}</table>"
+        "</details>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>"
+    )

@@ -1,0 +1,114 @@
+"""What is kept of a run: its result, and a record beside its products."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import tso3dask
+
+if TYPE_CHECKING:
+    from tso3dask.graph.plan import Plan
+
+__all__ = ["RunResult", "earlier_result", "peak_memory", "run_record"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run did.
+
+    Attributes
+    ----------
+    products : dict of str to list of Path
+        Files written, by kind.
+    integrations : int
+        Integrations of all members.
+    outliers : list of dict
+        ``name``, ``nints``, ``n_outliers`` and ``fraction`` of each member; empty without
+        outlier detection.
+    seconds : float
+        Wall time.
+    peak_memory : int
+        Peak resident memory of this process, bytes.
+    notes : list of str
+        What a user should know.
+    rows : list of dict
+        Rows of each member: flux, outliers and positions per integration. For figures.
+    tables : dict
+        Columns of the tables written, by kind.
+    """
+
+    products: dict[str, list[Path]]
+    integrations: int
+    outliers: list[dict[str, Any]]
+    seconds: float
+    peak_memory: int
+    notes: list[str] = field(default_factory=list)
+    rows: list[dict[str, np.ndarray]] = field(default_factory=list)
+    tables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files written."""
+        return [path for paths in self.products.values() for path in paths]
+
+
+def run_record(plan: Plan, result: RunResult) -> dict[str, Any]:
+    """Provenance of a run, kept beside its products."""
+    return {
+        "program": f"tso3dask {tso3dask.__version__}",
+        "python": platform.python_version(),
+        "plan": plan.token,
+        "association": plan.observation.association.table_name,
+        "inputs": {m.segment.path.name: m.segment.identity for m in plan.members},
+        "parameters": plan.parameters.to_dict(explicit_only=True),
+        "references": plan.references,
+        "products": {
+            kind: {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
+            for kind, paths in result.products.items()
+        },
+        "integrations": result.integrations,
+        "outliers": result.outliers,
+        "notes": result.notes,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def earlier_result(
+    manifest: Path, plan: Plan, finals: Mapping[str, list[Path]]
+) -> RunResult | None:
+    """Return what an earlier run of this plan did if its products are all there, else None."""
+    try:
+        record = json.loads(manifest.read_text())
+        if record["plan"] != plan.token:
+            return None
+        for kind, paths in finals.items():
+            for path in paths:
+                stat = path.stat()
+                if record["products"][kind][path.name] != [stat.st_size, stat.st_mtime_ns]:
+                    return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    notes = [*record["notes"], "all products of this plan were there already: nothing was done"]
+    return RunResult(
+        {kind: list(paths) for kind, paths in finals.items()},
+        record["integrations"],
+        record["outliers"],
+        0.0,
+        peak_memory(),
+        notes,
+    )
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,204 @@
+"""The files that a run fills: where they go, how they are laid out, and taken up again."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+import tso3dask
+from tso3dask.errors import InputError, RunError
+from tso3dask.graph.describe import product_sizes
+from tso3dask.graph.execute import Journal
+from tso3dask.io.atomic import check_space, part_path, stale_parts
+from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.naming import product_names
+from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink
+
+if TYPE_CHECKING:
+    from tso3dask.graph.plan import Member, Plan
+
+__all__ = ["create_sinks", "journal_stem", "prepare_folder", "remove_unfinished", "spectrum_specs"]
+
+Sink = TypeVar("Sink", CrfintsSink, X1dintsSink)
+
+_TIME_COLUMNS = {
+    "MJD-BEG": "mjd_beg",
+    "MJD-AVG": "mjd_avg",
+    "MJD-END": "mjd_end",
+    "TDB-BEG": "tdb_beg",
+    "TDB-MID": "tdb_mid",
+    "TDB-END": "tdb_end",
+}
+
+
+def prepare_folder(
+    plan: Plan, output_dir: Path, overwrite: bool, resume: bool
+) -> dict[str, list[Path]]:
+    """Check the output folder and give the final place of each product."""
+    association = plan.observation.association
+    product_names(association.name, association.members, association.asn_id, output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"{output_dir}: is a file, expected a folder for the products")
+    finals = {kind: [output_dir / n for n in names] for kind, names in plan.products.items()}
+    there = [p for paths in finals.values() for p in paths if p.exists()]
+    if there and not (overwrite or resume):
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise InputError(
+            f"{output_dir}: holds earlier products ({there[0].name}{more}); give --overwrite to "
+            "replace them, --resume to go on with an interrupted run, or another folder"
+        )
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output_dir}: cannot be made ({error.strerror})") from None
+    if not resume:
+        remove_unfinished(plan, output_dir, finals)
+    return finals
+
+
+def journal_stem(plan: Plan) -> str:
+    """Beginning of the names of the journals of all runs that write these products."""
+    return f".{plan.names.phot.removesuffix('.ecsv')}."
+
+
+def remove_unfinished(plan: Plan, output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
+    """Remove what interrupted runs of any parameters left: parts, and journals that tell of them.
+
+    The two go together, for a journal whose parts are gone tells of rows that no file has.
+    """
+    for folder in output_dir.glob(f"{glob.escape(journal_stem(plan))}*.run"):
+        Journal(str(folder)).remove()
+    for path in (p for paths in finals.values() for p in paths):
+        for stale in stale_parts(path):
+            stale.unlink(missing_ok=True)
+
+
+def create_sinks(
+    plan: Plan, finals: Mapping[str, list[Path]], run_id: str, journal: Journal
+) -> tuple[dict[int, CrfintsSink], X1dintsSink | None]:
+    """Take up the files of an interrupted run, or lay out new ones.
+
+    Results in the journal count only while the files that their rows went to are there.
+    """
+    check_space(Path(journal.folder).parent, sum(product_sizes(plan).values()), "the products")
+    crfints: dict[int, CrfintsSink] = {}
+    x1dints = None
+    created: list[Path] = []
+    try:
+        if "x1dints" in finals:
+            final = finals["x1dints"][0]
+            part = part_path(final, run_id)
+            specs = spectrum_specs(plan)
+            x1dints = _taken_up(journal, part, lambda: X1dintsSink.reopen(part, specs))
+            if x1dints is None:
+                journal.remove()
+                created.append(part)
+                x1dints = _new_x1dints(plan, part, final.name, specs, run_id)
+        for member, final in zip(plan.members, finals.get("crfints", []), strict=False):
+            part = part_path(final, run_id)
+            sink = _taken_up(journal, part, partial(CrfintsSink.reopen, member.segment, part))
+            if sink is None:
+                journal.forget(member.label)
+                created.append(part)
+                sink = _new_crfints(plan, member, part, final.name, run_id)
+            crfints[member.index] = sink
+    except BaseException:
+        for part in created:
+            part.unlink(missing_ok=True)
+        raise
+    return crfints, x1dints
+
+
+def _taken_up(journal: Journal, part: Path, reopen: Callable[[], Sink]) -> Sink | None:
+    """Writer of a file that an interrupted run left whole, with results worth keeping."""
+    if not (part.exists() and Path(journal.folder).is_dir()):
+        return None
+    try:
+        return reopen()
+    except RunError:
+        return None
+
+
+def _history(run_id: str) -> list[str]:
+    return [f"tso3dask {tso3dask.__version__} run {run_id}"]
+
+
+def _new_crfints(plan: Plan, member: Member, part: Path, filename: str, run_id: str) -> CrfintsSink:
+    association = plan.observation.association
+    return CrfintsSink.create(
+        member.segment,
+        part,
+        filename=filename,
+        asn_pool=association.pool,
+        asn_table=association.table_name if association.asn_id else None,
+        history=_history(run_id),
+    )
+
+
+def _new_x1dints(
+    plan: Plan, part: Path, filename: str, specs: list[SpectrumSpec], run_id: str
+) -> X1dintsSink:
+    association = plan.observation.association
+    return X1dintsSink.create(
+        part,
+        specs,
+        filename=filename,
+        asn_pool=association.pool,
+        asn_table=association.table_name,
+        asn_id=association.asn_id,
+        steps=_step_status(plan),
+        history=_history(run_id),
+    )
+
+
+def _step_status(plan: Plan) -> dict[str, str]:
+    return {
+        "outlier_detection": "COMPLETE" if plan.flags else "SKIPPED",
+        "adaptive_trace_model": "SKIPPED",
+        "pixel_replace": "SKIPPED",
+        "extract_1d": "COMPLETE",
+    }
+
+
+def spectrum_specs(plan: Plan) -> list[SpectrumSpec]:
+    """Tables of the x1dints product, one per member that has a spectrum."""
+    specs = []
+    overrides = {
+        kind: plan.parameters.override(kind)
+        for kind in ("extract1d", "psf")
+        if plan.parameters.override(kind) is not None
+    }
+    for member in plan.spectra:
+        setup = member.spectrum
+        assert setup is not None
+        times: dict[str, np.ndarray] = {"INT_NUM": member.times.int_num}
+        for column, name in _TIME_COLUMNS.items():
+            times[column] = member.times.times[name]
+        if "whtlt" in plan.products:
+            times["MJD-AVG"] = member.mid_utc
+        specs.append(
+            SpectrumSpec(
+                segment=member.segment,
+                wavelength=setup.wavelength,
+                units=setup.units,
+                times=times,
+                spectral_order=setup.spectral_order,
+                dispaxis=setup.dispaxis,
+                name=setup.slit_name,
+                source_type=setup.source_type,
+                ra=setup.ra,
+                dec=setup.dec,
+                limits=setup.limits,
+                metadata={f"meta.ref_file.{k}.name": _absolute(v) for k, v in overrides.items()},
+            )
+        )
+    return specs
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path in (None, "N/A") else str(Path(str(path)).absolute())

@@ -1,0 +1,148 @@
+"""Tables of a run: rows of all members become photometry and white-light columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tso3dask.graph.build import gather
+from tso3dask.graph.execute import ChunkResult
+from tso3dask.graph.imaging import photometry_table
+
+if TYPE_CHECKING:
+    from tso3dask.graph.plan import Plan
+
+__all__ = [
+    "collect_rows",
+    "make_tables",
+    "outlier_counts",
+    "photometry_columns",
+    "table_meta",
+    "white_light_table",
+]
+
+
+def collect_rows(
+    plan: Plan, passes: Mapping[int, Mapping[str, list[Any]]], results: Mapping[Any, ChunkResult]
+) -> list[dict[str, np.ndarray]]:
+    """Rows of each member: chunks tile its integrations, all passes side by side."""
+    rows = []
+    for member in plan.members:
+        merged: dict[str, np.ndarray] = {}
+        for keys in passes[member.index].values():
+            whole = gather([results[key] for key in keys])
+            if whole.b != member.segment.nints:
+                raise AssertionError(f"{member.segment.path}: {whole.b} rows")
+            merged |= whole.rows
+        rows.append(merged)
+    return rows
+
+
+def outlier_counts(plan: Plan, rows: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """Outliers found in each member; nothing without outlier detection."""
+    if not plan.flags:
+        return []
+    counts = []
+    for member, values in zip(plan.members, rows, strict=True):
+        segment = member.segment
+        found = int(values["n_outliers"].sum())
+        counts.append(
+            {
+                "name": segment.path.name,
+                "nints": segment.nints,
+                "n_outliers": found,
+                "fraction": found / (segment.nints * segment.ny * segment.nx),
+            }
+        )
+    return counts
+
+
+def white_light_table(plan: Plan, sums: list[np.ndarray | None]) -> Any:
+    """White-light columns of a plan from one flux per integration of each member."""
+    from tso3dask.ops.whitelight import white_light_columns
+
+    spectra = []
+    for member, flux in zip(plan.members, sums, strict=True):
+        if member.spectrum is None or flux is None:
+            continue
+        spectra.append(
+            {
+                "mid_utc": member.times.times["mjd_avg"],
+                "mid_tdb": member.times.times["tdb_mid"],
+                "flux_sum": flux,
+                "order": member.spectrum.spectral_order,
+                "detector": member.segment.get("DETECTOR"),
+                "unit": member.spectrum.units["FLUX"],
+                "member": member.index,
+            }
+        )
+    return white_light_columns(spectra)
+
+
+def photometry_columns(plan: Plan, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Columns of the photometry table of all members, in association order."""
+    parts = []
+    for member, values in zip(plan.members, rows, strict=True):
+        assert member.imaging is not None
+        found = None
+        if member.imaging.centroid:
+            found = {k: v for k, v in values.items() if k.startswith(("centroid_", "psf_"))}
+        skipped = {"n_outliers", "x", "y", *(found or ())}
+        measured = {k: v for k, v in values.items() if k not in skipped}
+        table = photometry_table(member.segment, member.imaging, member.times, measured, found)
+        parts.append(table)
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    columns = {}
+    for name in names:
+        unit = next(part[name].unit for part in parts if name in part)
+        pieces = [
+            part[name].values if name in part else np.full(len(part["MJD"].values), np.nan)
+            for part in parts
+        ]
+        columns[name] = (np.concatenate(pieces), unit)
+    return columns
+
+
+def _joined(plan: Plan, keyword: str) -> str | None:
+    """Header value of the members, joined where they differ."""
+    values = dict.fromkeys(m.segment.get(keyword) for m in plan.members)
+    known = [str(v) for v in values if v is not None]
+    return ",".join(known) if known else None
+
+
+def table_meta(plan: Plan, kind: str) -> dict[str, Any]:
+    """Meta of the photometry or the white-light table."""
+    keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
+    words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
+    meta = {key: _joined(plan, words.get(key, key.upper())) for key in keys}
+    if kind == "whtlt":
+        from tso3dask.ops.whitelight import white_light_meta
+
+        header = {k: _joined(plan, k) for k in ("INSTRUME", "EXP_TYPE", "SUBARRAY")}
+        header |= {k: _joined(plan, k) for k in ("FILTER", "PUPIL", "TARGNAME")}
+        return white_light_meta(header)
+    from tso3dask.ops.photometry import table_meta as photometry_meta
+
+    step = plan.parameters.tso_photometry
+    return photometry_meta(
+        **meta,
+        detector=_joined(plan, "DETECTOR"),
+        channel=_joined(plan, "CHANNEL"),
+        radius=step.radius,
+        radius_inner=step.radius_inner,
+        radius_outer=step.radius_outer,
+    )
+
+
+def make_tables(plan: Plan, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Columns of the tables that a plan writes, by kind, and ``notes`` on them."""
+    tables: dict[str, Any] = {}
+    if "phot" in plan.products:
+        tables["phot"] = photometry_columns(plan, rows)
+    if "whtlt" in plan.products:
+        white = white_light_table(plan, [values.get("white") for values in rows])
+        tables["whtlt"] = {n: (v, white.units.get(n)) for n, v in white.columns.items()}
+        tables["notes"] = list(white.notes)
+    return tables
