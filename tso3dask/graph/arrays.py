@@ -84,24 +84,32 @@ def expression_engine() -> bool:
 
 def settled(array: da.Array) -> da.Array:
     """Return the array in a form whose chunks are found in its graph under its own name."""
-    return array.optimize() if expression_engine() else array
+    return array.optimize() if expression_engine() else array  # type: ignore[attr-defined]
 
 
-def _build(name, picks, layer, tasks, extra, upstream, chunks, meta) -> da.Array:
+def _build(
+    name: str,
+    picks: Mapping[Any, Any],
+    layer: str,
+    tasks: Mapping[Any, Any],
+    extra: Mapping[str, Any],
+    upstream: Sequence[da.Array],
+    chunks: tuple[tuple[int, ...], ...],
+    meta: np.ndarray,
+) -> da.Array:
     if expression_engine():
         from dask.array._array_expr._collection import from_graph
 
-        graph = {**extra, **tasks, **picks}
+        everything = {**extra, **tasks, **picks}
         for array in upstream:
-            graph.update(array.__dask_graph__())
-        return from_graph(graph, meta, chunks, list(picks), name)
-    layers = {name: dict(picks), layer: {**extra, **tasks}}
+            everything.update(array.__dask_graph__())
+        return from_graph(everything, meta, chunks, list(picks), name)
+    layers: dict[str, Mapping[Any, Any]] = {name: dict(picks), layer: {**extra, **tasks}}
     dependencies = {name: {layer}, layer: {a.name for a in upstream}}
-    graph = HighLevelGraph.merge(
-        *(a.dask for a in upstream), HighLevelGraph(layers, {name: {layer}, layer: set()})
-    )
-    graph.dependencies[layer] = dependencies[layer]
-    return da.Array(graph, name, chunks, meta=meta)
+    for array in upstream:
+        layers.update(array.dask.layers)
+        dependencies.update(array.dask.dependencies)
+    return da.Array(HighLevelGraph(layers, dependencies), name, chunks, meta=meta)
 
 
 def program_of(array: Any) -> Program | None:

@@ -45,7 +45,7 @@ class Tso3BackendEntrypoint(BackendEntrypoint):
     open_dataset_parameters: ClassVar[Any] = ("filename_or_obj", "drop_variables", "group")
     supports_groups = True
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
@@ -96,7 +96,7 @@ class Tso3BackendEntrypoint(BackendEntrypoint):
             return {"/": xr.Dataset(), **{f"/{k}": v for k, v in _spectra(path).items()}}
         return {"/": self.open_dataset(path, **options)}
 
-    def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:  # type: ignore[override]
+    def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
         """Open a file as a tree."""
         return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **options))
 

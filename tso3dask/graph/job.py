@@ -32,9 +32,7 @@ class Job:
     sub_block: int
     path: str = ""
 
-    def blocks(
-        self, a: int, b: int, constants: Sequence[Any]
-    ) -> Iterator[tuple[int, int, Block]]:
+    def blocks(self, a: int, b: int, constants: Sequence[Any]) -> Iterator[tuple[int, int, Block]]:
         """Walk the integrations ``a:b`` in sub-blocks.
 
         Parameters

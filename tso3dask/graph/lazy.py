@@ -40,7 +40,7 @@ def _in_time(plan: Plan) -> list[Member]:
 
 def member_datasets(plan: Plan) -> dict[str, xr.Dataset]:
     """Flagged pixels of every member by tree path, in time order within an exposure."""
-    datasets = {}
+    datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
         tasks, constants = median_prologue(member.program)
         datasets[_free(datasets, member.node)] = program_dataset(
@@ -144,15 +144,15 @@ def label_spectra(segment: Segment, setup: SpectrumSetup, arrays: Mapping[str, A
     """Give spectra their names, units and coordinates."""
     variables = {}
     for name, data in arrays.items():
-        attrs = {"long_name": _MEANINGS.get(name, name.replace("_", " "))}
+        own = {"long_name": _MEANINGS.get(name, name.replace("_", " "))}
         if name.upper() in setup.units:
-            attrs["units"] = setup.units[name.upper()]
-        variables[name] = xr.Variable(("integration", "dispersion"), data, attrs)
+            own["units"] = setup.units[name.upper()]
+        variables[name] = xr.Variable(("integration", "dispersion"), data, own)
     coords: dict[str, Any] = dict(coordinates(segment))
     coords["wavelength"] = xr.Variable(
         "dispersion", setup.wavelength, {"units": "um", "long_name": "wavelength"}
     )
-    attrs = {
+    attrs: dict[str, Any] = {
         "path": str(segment.path),
         "exp_type": segment.exp_type,
         "detector": segment.detector,
@@ -343,7 +343,7 @@ def compute(plan: Plan, products: Sequence[str], **options: Any) -> tuple[Any, .
     """Compute several products of a plan in one go."""
     wanted = [getattr(plan, name) for name in products or plan.products]
     flat: list[xr.Dataset] = []
-    shapes = []
+    shapes: list[list[str] | None] = []
     for item in wanted:
         if isinstance(item, xr.DataTree):
             paths = [node.path for node in item.leaves]

@@ -236,7 +236,13 @@ class Program:
             block = Block(arrays, begin, {})
             yield first, last, self._apply(block, spans, constants or {}, scratch)
 
-    def _apply(self, block, spans, constants, scratch) -> Block:
+    def _apply(
+        self,
+        block: Block,
+        spans: list[Ranges],
+        constants: Mapping[str, Any],
+        scratch: dict[Any, Any] | None,
+    ) -> Block:
         for i, (stage, ranges) in enumerate(zip(self.stages, spans[1:], strict=True)):
             own = None
             if scratch is not None:

@@ -276,7 +276,7 @@ def _make_setup(
         plan=box_plan(aperture),
         wavelength=valid,
         along=aperture.wavelength,
-        limits=tuple(edges[k] for k in ("EXTRXSTR", "EXTRXSTP", "EXTRYSTR", "EXTRYSTP")),
+        limits=(edges["EXTRXSTR"], edges["EXTRXSTP"], edges["EXTRYSTR"], edges["EXTRYSTP"]),
         dispaxis=params.dispaxis,
         spectral_order=order,
         slit_name=slit,
@@ -292,14 +292,25 @@ def _make_setup(
     return setup, notes
 
 
-def _correction(segment, parameters, apcorr, source_type, slit, wcs, position, wavelength):
+def _correction(
+    segment: Segment,
+    parameters: PipelineParameters,
+    apcorr: Any,
+    source_type: str | None,
+    slit: str | None,
+    wcs: Any,
+    position: tuple[float | None, float | None],
+    wavelength: np.ndarray,
+) -> tuple[Any, tuple[str, ...]]:
     from tso3dask.ops.apcorr import reference_wavelength, select_correction
 
     if apcorr is None or not parameters.extract_1d.apply_apcorr:
         return None, ()
     scale = None
-    if str(apcorr.size_unit).startswith("arcsec") and wcs is not None and position[0] is not None:
-        where = (*position, reference_wavelength(wavelength, segment.instrument))
+    ra, dec = position
+    in_arcsec = str(apcorr.size_unit).startswith("arcsec")
+    if in_arcsec and wcs is not None and ra is not None and dec is not None:
+        where = (ra, dec, reference_wavelength(wavelength, segment.instrument))
         scale = pixel_scale(wcs, where, int(segment.get("DISPAXIS")))
     header = {k: segment.get(k) for k in ("INSTRUME", "EXP_TYPE", "SUBARRAY", "FILTER", "GRATING")}
     header["SLTNAME"] = slit

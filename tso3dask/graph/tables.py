@@ -116,7 +116,7 @@ def table_meta(plan: Plan, kind: str) -> dict[str, Any]:
     """Meta of the photometry or the white-light table."""
     keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
     words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
-    meta = {key: _joined(plan, words.get(key, key.upper())) for key in keys}
+    meta: dict[str, Any] = {key: _joined(plan, words.get(key, key.upper())) for key in keys}
     if kind == "whtlt":
         from tso3dask.ops.whitelight import white_light_meta
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from math import prod
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class ArraySpec:
         if self.bzero:
             return np.dtype("uint32")
         kind = np.dtype(self.dtype).newbyteorder("=")
-        if kind == np.float64 or kind.kind in "iu" and self.name != "dq":
+        if kind == np.float64 or (kind.kind in "iu" and self.name != "dq"):
             return np.dtype("float32")
         return np.dtype("uint32") if kind.kind in "iu" else kind
 
@@ -107,7 +108,7 @@ class ArraySpec:
                 self._read_swapped(handle.fileno(), position, out)
             else:
                 raw = np.empty(out.size, stored)
-                self._fill(handle.fileno(), memoryview(raw).cast("B"), position)
+                self._fill(handle.fileno(), _bytes(raw), position)
                 out[...] = raw.reshape(shape)
         return out
 
@@ -145,13 +146,13 @@ class ArraySpec:
                     self._read_swapped(handle.fileno(), position, out[i - start])
                 else:
                     raw = np.empty((y1 - y0, n_x), stored)
-                    self._fill(handle.fileno(), memoryview(raw).cast("B"), position)
+                    self._fill(handle.fileno(), _bytes(raw), position)
                     out[i - start] = raw
         return out[..., x0:x1]
 
-    def _open(self):
+    def _open(self) -> BinaryIO:
         try:
-            return open(self.path, "rb", buffering=0)
+            return cast(BinaryIO, open(self.path, "rb", buffering=0))
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read any more ({error.strerror})") from error
 
@@ -168,7 +169,7 @@ class ArraySpec:
 
     def _read_swapped(self, descriptor: int, position: int, out: np.ndarray) -> None:
         flat = out.reshape(-1)
-        raw = memoryview(flat).cast("B")
+        raw = _bytes(flat)
         step = _BLOCK // flat.dtype.itemsize
         for first in range(0, flat.size, step):
             piece = flat[first : first + step]
@@ -178,6 +179,11 @@ class ArraySpec:
             piece.byteswap(inplace=True)
             if self.bzero:
                 np.bitwise_xor(piece, _SIGN, out=piece)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """Memory of a contiguous array."""
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def swap_into(values: np.ndarray, buffer: np.ndarray, bzero: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -204,7 +205,7 @@ class Segment:
         return spec.read()
 
 
-def open_segment(path: str | Path) -> Segment:
+def open_segment(path: str | os.PathLike[str]) -> Segment:
     """Read the headers and the INT_TIMES table of a calints or crfints file.
 
     Parameters
@@ -233,14 +234,18 @@ def open_segment(path: str | Path) -> Segment:
     return Segment(path, stat.st_size, stat.st_mtime_ns, hdus, headers, arrays, int_times)
 
 
-def _read_layout(path: Path, size: int):
+def _read_layout(
+    path: Path, size: int
+) -> tuple[tuple[HDUInfo, ...], tuple[fits.Header, ...], np.ndarray | None]:
     with path.open("rb") as handle:
         magic = handle.read(9)
     if magic[:2] == b"\x1f\x8b":
         raise InputError(f"{path}: is gzip-compressed; decompress it first (gunzip {path.name})")
     if magic != b"SIMPLE  =":
         raise InputError(f"{path}: is not a FITS file (it does not begin with 'SIMPLE  =')")
-    hdus, headers, int_times = [], [], None
+    hdus: list[HDUInfo] = []
+    headers: list[fits.Header] = []
+    int_times = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -269,13 +274,15 @@ def _check_complete(path: Path, size: int, hdu: HDUInfo, data: int) -> None:
         )
 
 
-def _native_table(table) -> np.ndarray:
+def _native_table(table: Any) -> np.ndarray:
     raw = np.asarray(table)
     native = np.dtype([(n, raw.dtype[n].newbyteorder("=")) for n in raw.dtype.names or ()])
     return raw.astype(native)
 
 
-def _arrays(path: Path, hdus, headers) -> dict[str, ArraySpec]:
+def _arrays(
+    path: Path, hdus: tuple[HDUInfo, ...], headers: tuple[fits.Header, ...]
+) -> dict[str, ArraySpec]:
     arrays: dict[str, ArraySpec] = {}
     for hdu, header in zip(hdus, headers, strict=True):
         name = EXTENSIONS.get(hdu.name)
