@@ -16,14 +16,18 @@ __all__ = ["Budget", "chunk_sizes", "make_budget", "parse_bytes"]
 DEFAULT_LIMIT = 10**9
 """Default memory limit of a run, bytes."""
 
-BASE_MEMORY = 330 * 10**6
+BASE_MEMORY = 400 * 10**6
 """Bytes of a process after imports and compilation, figure included."""
 
 TASK_BYTES = 256 * 10**6
 """Stored bytes that a task streams through by default."""
 
 SUB_BLOCK_BYTES = 24 * 10**6
-"""Stored bytes of a sub-block by default."""
+"""Stored bytes of a sub-block by default, as far as `SUB_BLOCK_ROWS` allow."""
+
+SUB_BLOCK_ROWS = (8, 1024)
+"""Fewest and most integrations of a sub-block by default: each costs a fixed time, and the window
+is gone through again for each."""
 
 MAXIMUM_CHUNKS = 1000
 """Chunks that a run is cut into at most, by default."""
@@ -99,8 +103,8 @@ def task_memory(plane: int, stored: int, window: int, sub_block: int, constants:
     constants : int
         Bytes of what is shared by all integrations of a segment.
     """
-    ring = (window + 3 * sub_block) * plane
-    return ring + 3 * sub_block * stored + constants
+    ring = (window + 2 * sub_block) * plane
+    return ring + sub_block * (stored + plane) + constants
 
 
 def make_budget(
@@ -139,8 +143,8 @@ def make_budget(
     wanted = workers if workers else _cores()
     if wanted < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
-    sub_block = max(1, SUB_BLOCK_BYTES // max(1, stored))
-    sub_block = min(sub_block, 256)
+    fewest, most = SUB_BLOCK_ROWS
+    sub_block = min(max(fewest, SUB_BLOCK_BYTES // max(1, stored)), most)
     while True:
         per_task = task_memory(plane, stored, window, sub_block, constants)
         for count in range(wanted, 0, -1):

@@ -257,7 +257,8 @@ class _SlidingReader:
 
     def __init__(self, spec: ArraySpec, width: int, step: int) -> None:
         self._spec = spec
-        self._capacity = min(width + 2 * step, spec.shape[0])
+        spare = step if width > step else 0
+        self._capacity = min(width + spare, spec.shape[0])
         self._buffer = np.empty((self._capacity, *spec.shape[1:]), spec.native)
         self._first = 0
         self._filled = 0
@@ -270,7 +271,8 @@ class _SlidingReader:
             self._first, self._filled = lo, 0
         if hi - self._first > self._capacity:
             keep = self._first + self._filled - lo
-            self._buffer[:keep] = self._buffer[lo - self._first : self._filled].copy()
+            for i in range(keep):
+                self._buffer[i] = self._buffer[lo - self._first + i]
             self._first, self._filled = lo, keep
         have = self._first + self._filled
         if hi > have:

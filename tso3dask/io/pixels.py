@@ -169,14 +169,16 @@ class ArraySpec:
 
     def _read_swapped(self, descriptor: int, position: int, out: np.ndarray) -> None:
         flat = out.reshape(-1)
-        raw = _bytes(flat)
-        step = _BLOCK // flat.dtype.itemsize
+        if not flat.size:
+            return
+        step = min(_BLOCK // flat.dtype.itemsize, flat.size)
+        stored = np.empty(step, np.dtype(self.dtype))
+        raw = _bytes(stored)
         for first in range(0, flat.size, step):
             piece = flat[first : first + step]
             begin = first * flat.dtype.itemsize
-            view = raw[begin : begin + piece.nbytes]
-            self._fill(descriptor, view, position + begin)
-            piece.byteswap(inplace=True)
+            self._fill(descriptor, raw[: piece.nbytes], position + begin)
+            np.copyto(piece, stored[: piece.size], casting="unsafe")
             if self.bzero:
                 np.bitwise_xor(piece, _SIGN, out=piece)
 
@@ -204,7 +206,9 @@ def swap_into(values: np.ndarray, buffer: np.ndarray, bzero: int) -> np.ndarray:
         The part of ``buffer`` that now holds the bytes to write.
     """
     out = buffer[: values.size]
-    out[...] = values.view(np.uint32)
+    stored = out.view(">u4")
     if bzero:
-        np.bitwise_xor(out, _SIGN, out=out)
-    return out.byteswap(inplace=True)
+        np.bitwise_xor(values.view(np.uint32), _SIGN, out=stored)
+    else:
+        np.copyto(stored, values.view(np.uint32))
+    return out
