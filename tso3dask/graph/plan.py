@@ -350,11 +350,13 @@ def make_plan(
     references = reference.find_references(parameters, needed, mandatory)
     notes = [*association.notes, *parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
-    notes += found
+    notes += [*found, *_left_out(observation, parameters, kind)]
+    untimed: dict[str, list[str]] = {}
     members = []
     for i, segment in enumerate(observation.segments):
         times = segment_times(segment)
-        notes += [f"{segment.path.name}: {note}" for note in times.notes]
+        for note in times.notes:
+            untimed.setdefault(note, []).append(segment.path.name)
         program = _program(segment, parameters, kind)
         window = parameters.outlier_detection.rolling_window_width
         chunks = chunk_sizes(
@@ -366,6 +368,9 @@ def make_plan(
         )
         exposure = exposure_name(segment)
         members.append(Member(i, segment, exposure, program, chunks, times, *setups[i]))
+    for note, names_of in untimed.items():
+        who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
+        notes.append(f"{who}: {note}")
     budget = _budget(observation, parameters, setups, memory_limit, workers, separate_processes)
     return Plan(
         observation,
@@ -391,6 +396,19 @@ def _needed_references(
         )
         return (["extract1d", "apcorr"] if corrects else ["extract1d"]), []
     return [], []
+
+
+def _left_out(observation: Observation, parameters: PipelineParameters, kind: str) -> Iterable[str]:
+    """Notes on references that were given and are of no use here."""
+    step = parameters.extract_1d
+    given = parameters.override("apcorr") not in (None, "N/A")
+    if kind != "spectroscopy" or step.skip or not step.apply_apcorr or not given:
+        return
+    if observation.first.instrument not in ("MIRI", "NIRSPEC"):
+        yield (
+            f"override_apcorr: spectra of {observation.exp_type} have no aperture correction; "
+            "it is left out"
+        )
 
 
 def _program(segment: Segment, parameters: PipelineParameters, kind: str) -> Program:

@@ -170,7 +170,7 @@ def box_profile(
             low_limit = _polynomial(low, variable) + 0.5
             high_limit = _polynomial(high, variable) - 0.5
             _cover(profile, across, low_limit, high_limit, partial)
-            means.append((low_limit.mean(), high_limit.mean()))
+            means.append((_mean(low_limit), _mean(high_limit)))
         lower, upper = means[0]
         for low_mean, high_mean in means[1:]:
             lower = low_mean if low_mean < lower else lower
@@ -201,6 +201,14 @@ def _polynomial(coefficients: tuple[float, ...], variable: Image) -> Image:
     for coefficient in coefficients[-2::-1]:
         value = coefficient + value * variable
     return value
+
+
+def _mean(limits: Image) -> float:
+    """Mean of limits, of those that are known (a pixel without a wavelength has none)."""
+    mean = float(limits.mean())
+    if np.isnan(mean) and not np.isnan(limits).all():
+        mean = float(np.nanmean(limits))
+    return mean
 
 
 def _cover(

@@ -121,6 +121,8 @@ def match_int_times(
     if any("BJD" in note for note in notes):
         notes = [note for note in notes if "BJD" not in note]
         notes.append("barycentric times of INT_TIMES are all zero: they are NaN")
+    if np.isnan(times["mjd_avg"]).all():
+        notes.append("the mid times (UTC) of INT_TIMES are all NaN")
     return IntegrationTimes(numbers[rows].astype(np.int32), times, True, tuple(notes))
 
 

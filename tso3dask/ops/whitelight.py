@@ -276,7 +276,6 @@ def _kept(utc: Float, what: str, notes: list[str]) -> NDArray[np.bool_]:
     """Which integrations of a member have a row."""
     missing = np.isnan(utc)
     if missing.all():
-        notes.append(f"{what} has no times: its integrations keep their rows in file order")
         return np.ones(len(utc), dtype=bool)
     keep = ~missing & ~repeated_times(utc)
     lost = int((~keep).sum())
