@@ -129,7 +129,7 @@ def open_association(
     made = make_plan(
         source, {"outlier_detection": {"skip": True}, **_ONLY_PIXELS}, chunk_integrations=chunks
     )
-    return xr.DataTree.from_dict(member_datasets(made))
+    return xr.DataTree.from_dict(member_datasets(made, flagged=False))
 
 
 def open_segment(path: str | os.PathLike[str], *, chunks: int | None = None) -> xr.Dataset:

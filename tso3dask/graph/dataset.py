@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from dask.tokenize import tokenize
 
+from tso3dask.errors import InputError
 from tso3dask.graph.arrays import chunk_bounds, picked_arrays, program_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.io.backend import PixelArray
@@ -15,7 +17,17 @@ from tso3dask.io.segment import Segment, open_segment
 from tso3dask.ops.times import match_int_times
 from tso3dask.schema import CUBES, VARIABLES
 
-__all__ = ["coordinates", "describe", "program_dataset", "segment_of", "with_cubes"]
+__all__ = [
+    "common_program",
+    "coordinates",
+    "describe",
+    "program_dataset",
+    "segment_of",
+    "segment_times",
+    "source_dataset",
+    "variable_attrs",
+    "with_cubes",
+]
 
 _TIMES = {
     "mjd_utc_start": ("mjd_beg", "start of the integration, MJD in UTC"),
@@ -87,7 +99,8 @@ def describe(segment: Segment) -> dict[str, Any]:
     return attrs
 
 
-def _variable_attrs(segment: Segment, name: str) -> dict[str, Any]:
+def variable_attrs(segment: Segment, name: str) -> dict[str, Any]:
+    """Attributes of a variable: meaning and unit."""
     attrs: dict[str, Any] = {"long_name": VARIABLES[name].meaning}
     unit = segment.get("BUNIT")
     if name in ("sci", "err") and unit:
@@ -109,7 +122,7 @@ def with_cubes(segment: Segment, cubes: Mapping[str, Any]) -> xr.Dataset:
             data = xr.core.indexing.LazilyIndexedArray(PixelArray(segment.arrays[name]))
         else:
             continue
-        variables[name] = xr.Variable(VARIABLES[name].dims, data, _variable_attrs(segment, name))
+        variables[name] = xr.Variable(VARIABLES[name].dims, data, variable_attrs(segment, name))
     dataset = xr.Dataset(variables, coords=coordinates(segment), attrs=describe(segment))
     dataset.encoding["source"] = str(segment.path)
     return dataset
@@ -142,7 +155,8 @@ def program_dataset(
     xarray.Dataset
     """
     names = program.source.names
-    layer = f"segment-{program.token}"
+    token = tokenize(program.token, tuple(chunks))
+    layer = f"segment-{token}"
     pairs = [[name, key] for name, key in (constants or {}).items()]
     tasks = {
         (layer, i): (compute_block, program, a, b, names, pairs)
@@ -151,7 +165,7 @@ def program_dataset(
     shape = program.source.shape[1:]
     outputs = {n: (shape, program.source.array(n).native) for n in names}
     cubes = picked_arrays(
-        layer, tasks, outputs, chunks, extra=prologue, token=program.token, program=program
+        layer, tasks, outputs, chunks, extra=prologue, token=token, program=program
     )
     return with_cubes(segment, cubes)
 
@@ -174,12 +188,12 @@ def segment_of(dataset: xr.Dataset) -> Segment:
 
     Raises
     ------
-    ValueError
+    InputError
         If the dataset does not say where it came from.
     """
     path = dataset.attrs.get("path") or dataset.encoding.get("source")
     if not path:
-        raise ValueError(
+        raise InputError(
             "the dataset does not name its file: attrs['path'] is gone; keep attributes "
             "(xarray.set_options(keep_attrs=True)) or set it to the calints path"
         )

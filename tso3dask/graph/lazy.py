@@ -9,12 +9,14 @@ import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.tokenize import tokenize
 
 from tso3dask.graph.arrays import chunk_bounds, picked_arrays
 from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
 from tso3dask.graph.dataset import coordinates, program_dataset
 from tso3dask.graph.execute import ChunkResult
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
+from tso3dask.graph.program import Program
 from tso3dask.graph.spectra import SpectrumJob, SpectrumSetup, spectral_block
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.segment import Segment, open_segment
@@ -38,13 +40,22 @@ def _in_time(plan: Plan) -> list[Member]:
     return [plan.members[i] for i in order]
 
 
-def member_datasets(plan: Plan) -> dict[str, xr.Dataset]:
-    """Flagged pixels of every member by tree path, in time order within an exposure."""
+def member_datasets(plan: Plan, *, flagged: bool = True) -> dict[str, xr.Dataset]:
+    """Pixels of every member by tree path, in time order within an exposure.
+
+    Parameters
+    ----------
+    plan : Plan
+        Members and parameters.
+    flagged : bool
+        As crfints will have them; otherwise as they are in the files.
+    """
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
-        tasks, constants = median_prologue(member.program)
+        program = member.program if flagged else Program(member.program.source)
+        tasks, constants = median_prologue(program)
         datasets[_free(datasets, member.node)] = program_dataset(
-            member.segment, member.program, member.chunks, tasks, constants
+            member.segment, program, member.chunks, tasks, constants
         )
     return datasets
 
@@ -74,7 +85,7 @@ def x1dints(plan: Plan) -> xr.DataTree:
                 str(member.segment.path),
                 member.spectrum,
             )
-            token = f"{plan.token[:16]}-{member.label}"
+            token = f"{tokenize(plan.token, member.chunks)[:16]}-{member.label}"
             dataset = spectrum_dataset(member.segment, job, member.chunks, token)
             datasets[_free(datasets, member.node)] = dataset
     return xr.DataTree.from_dict(datasets)
@@ -87,6 +98,7 @@ def spectrum_dataset(
     token: str,
     pieces: Pieces | None = None,
     upstream: Sequence[da.Array] = (),
+    coords: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Lazy spectra of one segment.
 
@@ -102,6 +114,8 @@ def spectrum_dataset(
         Content name.
     pieces, upstream : sequence, optional
         Cubes of each chunk and the arrays that they are chunks of, for a job without a program.
+    coords : mapping, optional
+        Numbers and times of the integrations; those of the segment by default.
 
     Returns
     -------
@@ -130,7 +144,7 @@ def spectrum_dataset(
         upstream=upstream,
         token=f"spectra-{token}",
     )
-    return label_spectra(segment, setup, arrays)
+    return label_spectra(segment, setup, arrays, coordinates(segment) if coords is None else coords)
 
 
 def column_names() -> list[str]:
@@ -140,7 +154,12 @@ def column_names() -> list[str]:
     return [name for name in VECTOR_COLUMNS if name != "WAVELENGTH"]
 
 
-def label_spectra(segment: Segment, setup: SpectrumSetup, arrays: Mapping[str, Any]) -> xr.Dataset:
+def label_spectra(
+    segment: Segment,
+    setup: SpectrumSetup,
+    arrays: Mapping[str, Any],
+    times: Mapping[str, Any],
+) -> xr.Dataset:
     """Give spectra their names, units and coordinates."""
     variables = {}
     for name, data in arrays.items():
@@ -148,7 +167,7 @@ def label_spectra(segment: Segment, setup: SpectrumSetup, arrays: Mapping[str, A
         if name.upper() in setup.units:
             own["units"] = setup.units[name.upper()]
         variables[name] = xr.Variable(("integration", "dispersion"), data, own)
-    coords: dict[str, Any] = dict(coordinates(segment))
+    coords: dict[str, Any] = dict(times)
     coords["wavelength"] = xr.Variable(
         "dispersion", setup.wavelength, {"units": "um", "long_name": "wavelength"}
     )
@@ -173,7 +192,7 @@ def phot(plan: Plan) -> xr.Dataset:
         assert setup is not None
         path = str(member.segment.path)
         job = ImagingJob(member.index, member.program, plan.budget.sub_block, path, setup)
-        label = f"{member.label}-lazy-{plan.token[:16]}"
+        label = f"{member.label}-lazy-{tokenize(plan.token, member.chunks)[:16]}"
         parts.append(photometry_dataset(member.segment, job, member.chunks, label))
     return xr.concat(parts, dim="integration", join="outer", combine_attrs="override")
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dask.tokenize import tokenize
+
 from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute
@@ -61,7 +63,8 @@ def run_graph(
     totals = {s: sum(m.segment.nints for m in plan.members if _series(m) == s) for s in rows_before}
     for member in plan.members:
         sink = (crfints or {}).get(member.index)
-        label = f"{member.label}-{plan.token[:16]}"
+        places = [str(Path(s.path).absolute()) for s in (sink, x1dints) if s is not None]
+        label = f"{member.label}-{tokenize(plan.token, member.chunks, places)[:16]}"
         part: MemberGraph
         if plan.kind == "spectroscopy" and member.spectrum is not None:
             series = _series(member)

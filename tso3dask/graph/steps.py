@@ -22,8 +22,8 @@ from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph import lazy
 from tso3dask.graph.arrays import chunk_bounds, picked_arrays, settled
-from tso3dask.graph.chunking import SUB_BLOCK_BYTES
-from tso3dask.graph.dataset import common_program, program_dataset, segment_of, with_cubes
+from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS
+from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
 from tso3dask.graph.imaging import ImagingJob, imaging_setup
 from tso3dask.graph.program import Block, Source
 from tso3dask.graph.spectra import SpectrumJob, SpectrumSetup, spectrum_setup
@@ -71,17 +71,24 @@ def _with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
             raise InputError(f"the dataset has no {name!r}; expected the cubes of a calints file")
     segment = segment_of(dataset)
     program = common_program(dataset)
-    if program is not None:
+    if program is not None and not (program.stages and _needs_median(stage)):
         program = program.then(stage)
         tasks, constants = median_prologue(program)
         chunks = _chunks(dataset, "integration")
-        result = program_dataset(segment, program, chunks, tasks, constants)
+        made = program_dataset(segment, program, chunks, tasks, constants)
+        cubes = {name: made[name].variable for name in program.source.names}
     else:
-        result = with_cubes(segment, _generic(dataset, stage))
-        result = result.assign_coords(dataset.coords)
-        result.attrs |= dataset.attrs
-    extra = [name for name in dataset if name not in result]
-    return result.assign({name: dataset[name] for name in extra})
+        cubes = {
+            name: xr.Variable(("integration", "y", "x"), data, variable_attrs(segment, name))
+            for name, data in _generic(dataset, stage).items()
+        }
+    return dataset.assign(cubes)
+
+
+def _needs_median(stage: Any) -> bool:
+    """Whether a stage needs the median of all integrations of what goes into it."""
+    window = getattr(stage, "window", None)
+    return window is not None and not window.rolling
 
 
 def _chunks(dataset: xr.Dataset, dim: str) -> tuple[int, ...]:
@@ -147,8 +154,7 @@ def _overlapping(
 
 
 def _generic_median(stage: Any, sci: da.Array, token: str) -> tuple[dict[Any, Any], list[Any]]:
-    window = getattr(stage, "window", None)
-    if window is None or window.rolling:
+    if not _needs_median(stage):
         return {}, []
     key = f"median-{token}"
     blocks = [(sci.name, i, 0, 0) for i in range(len(sci.chunks[0]))]
@@ -216,6 +222,7 @@ def extract_1d(
     segment = segment_of(dataset)
     regions = extract1d if isinstance(extract1d, Mapping) else reference.read_extract1d(extract1d)
     table = reference.read_apcorr(apcorr, segment.exp_type)
+    _require_whole_images(dataset, segment)
     setup, notes = spectrum_setup(segment, steps, regions, table, {})
     if setup is None:
         raise InputError(f"{segment.path}: " + "; ".join(notes))
@@ -231,9 +238,17 @@ def extract_1d(
     names = [dataset[n].data.name for n in CUBES if n in dataset]
     token = tokenize(names, _content(setup), steps)
     chunks = _chunks(dataset, "integration")
-    spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream)
-    times = {k: v for k, v in dataset.coords.items() if v.dims == ("integration",)}
-    return spectra.assign_coords(times)
+    times = {str(k): v for k, v in dataset.coords.items() if v.dims == ("integration",)}
+    return lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
+
+
+def _require_whole_images(dataset: xr.Dataset, segment: Segment) -> None:
+    found = dataset.sizes["y"], dataset.sizes["x"]
+    if found != (segment.ny, segment.nx):
+        raise InputError(
+            f"{segment.path}: images are {segment.ny}x{segment.nx}, but {found[0]}x{found[1]} in "
+            "the dataset; positions and wavelengths are those of whole images, do not cut them"
+        )
 
 
 def _content(setup: SpectrumSetup) -> tuple[Any, ...]:
@@ -283,6 +298,12 @@ def tso_photometry(
     """
     steps = parse_steps({"tso_photometry": parameters})
     segment = segment_of(dataset)
+    _require_whole_images(dataset, segment)
+    if dataset.sizes["integration"] != segment.nints:
+        raise InputError(
+            f"{segment.path}: has {segment.nints} integrations, the dataset "
+            f"{dataset.sizes['integration']}; give all of them and select rows of the result"
+        )
     image = None if gain is None else reference.read_gain(gain, segment)
     setup, _ = imaging_setup(segment, steps, image)
     program = common_program(dataset)
@@ -298,4 +319,5 @@ def tso_photometry(
 
 
 def _rows(segment: Segment) -> int:
-    return max(1, SUB_BLOCK_BYTES // segment.bytes_per_integration)
+    fewest, most = SUB_BLOCK_ROWS
+    return min(max(fewest, SUB_BLOCK_BYTES // segment.bytes_per_integration), most)
