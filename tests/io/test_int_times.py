@@ -68,8 +68,7 @@ def test_without_times():
     empty = times([])
     for nothing in (None, empty):
         table = product_int_times([member(1847, 4, nothing, total=4)])
-        np.testing.assert_array_equal(table["integration_number"], [1847, 1848, 1849, 1850])
-        assert np.isnan(table["int_mid_BJD_TDB"]).all()
+        np.testing.assert_array_equal(table, np.zeros(4, table.dtype))
 
 
 def test_numbers_that_roll_over_go_on():

@@ -28,7 +28,8 @@ def product_int_times(segments: Sequence[Segment]) -> np.ndarray:
     Each exposure has one row per integration. Detectors that took it together share the rows, and
     the times are those of the detector that comes first. Rows of further exposures follow those of
     the first. An integration of an exposure that no member covers, or whose member has no table,
-    has its number and NaN times.
+    has its number and NaN times. Where no member of an exposure has a table, the rows are all
+    zero, as the ``jwst`` pipeline writes them.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ def _exposure_table(segments: Sequence[Segment]) -> np.ndarray:
     else:
         numbers = np.unique(np.concatenate([np.arange(a, b + 1) for a, b in covered]))
     table = np.zeros(len(numbers), INT_TIMES_DTYPE)
+    if all(s.int_times is None or len(s.int_times) == 0 for s in segments):
+        return table
     table["integration_number"] = numbers
     for name in _TIMES:
         table[name] = np.nan
