@@ -25,6 +25,7 @@ from tso3dask.io.fits_bytes import (
     history_lines,
     padded,
     pwrite_all,
+    quiet_cards,
     software,
     timestamp,
     without_checksums,
@@ -113,7 +114,8 @@ class CrfintsSink:
             steps,
             (f"{name} {version}: calwebb_tso3", *history),
         )
-        pieces, size = _layout(segment, labels)
+        with quiet_cards():
+            pieces, size = _layout(segment, labels)
         part = Path(part_path)
         check_space(part.parent, size, filename)
         try:

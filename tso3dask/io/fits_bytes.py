@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import os
 import textwrap
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 
 from tso3dask.errors import RunError
 
@@ -22,6 +25,7 @@ __all__ = [
     "history_lines",
     "padded",
     "pwrite_all",
+    "quiet_cards",
     "software",
     "timestamp",
     "without_checksums",
@@ -32,6 +36,14 @@ BLOCK = 2880
 
 _COPY = 1 << 20
 _CHECKSUMS = ("CHECKSUM", "DATASUM")
+
+
+@contextlib.contextmanager
+def quiet_cards() -> Iterator[None]:
+    """Let long values push the comments of their cards out without a word, as FITS allows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        yield
 
 
 def padded(size: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 
 from tso3dask.errors import RunError
 from tso3dask.io.atomic import check_space, commit, discard
-from tso3dask.io.fits_bytes import pwrite_all
+from tso3dask.io.fits_bytes import pwrite_all, quiet_cards
 from tso3dask.io.spectrum_spec import (
     NUMBER,
     TIMES,
@@ -120,15 +120,16 @@ class X1dintsSink:
         """
         from tso3dask.io.x1dints_layout import build_layout
 
-        layout = build_layout(
-            specs,
-            filename=filename,
-            association=(asn_pool, asn_table, asn_id),
-            steps=steps or {},
-            attributes=attributes or {},
-            int_times=int_times,
-            history=history,
-        )
+        with quiet_cards():
+            layout = build_layout(
+                specs,
+                filename=filename,
+                association=(asn_pool, asn_table, asn_id),
+                steps=steps or {},
+                attributes=attributes or {},
+                int_times=int_times,
+                history=history,
+            )
         part = Path(part_path)
         check_space(part.parent, layout.size, filename)
         tables = []
