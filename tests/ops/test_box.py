@@ -278,3 +278,40 @@ def test_median_of_columns():
     found = column_median(values)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dispaxis", [1, 2])
+def test_plans_pickle_small_and_whole(dispaxis):
+    wide = (200, 1000) if dispaxis == 1 else (1000, 200)
+    across, along = ("y", "x") if dispaxis == 1 else ("x", "y")
+    limits = {
+        f"{across}start": 20.3,
+        f"{across}stop": 120.6,
+        f"{along}start": 5,
+        f"{along}stop": 900,
+    }
+    params = ExtractParams(
+        dispaxis,
+        1,
+        **limits,
+        bkg_coeff=((130.0,), (150.0,)),
+        subtract_background=True,
+        bkg_fit="poly",
+    )
+    plan = box_plan(define_aperture(params, wide, np.full(wide, 1.0)))
+    plan.tables  # noqa: B018  made when first used, and left behind
+    data = pickle.dumps(plan)
+    assert len(data) < 20_000
+    again = pickle.loads(data)
+    np.testing.assert_array_equal(again.profile, plan.profile)
+    np.testing.assert_array_equal(again.inside, plan.inside)
+    assert again.profile.dtype == np.float64
+    assert again.inside.dtype == bool
+    assert again.profile.flags.writeable
+    cube = np.random.default_rng(0).normal(10, 1, (2, *wide)).astype("f4")
+    for one, two in zip(
+        extract_box(cube, None, None, None, plan).values(),
+        extract_box(cube, None, None, None, again).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, two)

@@ -8,8 +8,10 @@ integrations are divided into blocks.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +93,24 @@ class BoxPlan:
     def tables(self) -> Tables:
         """Tables for the compiled kernels, made when first asked for."""
         return _tables(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickle: small, for weights are mostly 0 and 1 and tables can be made again."""
+        state = {name: value for name, value in vars(self).items() if name != "tables"}
+        for name in ("profile", "inside"):
+            if state[name] is not None:
+                values = np.ascontiguousarray(state[name])
+                packed = zlib.compress(values.view(np.uint8).reshape(-1), 1)
+                state[name] = (packed, values.dtype.str, values.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in ("profile", "inside"):
+            if state[name] is not None:
+                packed, dtype, shape = state[name]
+                raw = bytearray(zlib.decompress(packed))
+                state = state | {name: np.frombuffer(raw, dtype).reshape(shape)}
+        vars(self).update(state)
 
 
 @dataclass(frozen=True, eq=False)
