@@ -136,6 +136,7 @@ def _new_crfints(plan: Plan, member: Member, part: Path, filename: str, run_id: 
         filename=filename,
         asn_pool=association.pool,
         asn_table=association.table_name if association.asn_id else None,
+        exptype="science" if association.asn_id else None,
         history=_history(run_id),
     )
 
@@ -144,14 +145,20 @@ def _new_x1dints(
     plan: Plan, part: Path, filename: str, specs: list[SpectrumSpec], run_id: str
 ) -> X1dintsSink:
     association = plan.observation.association
+    attributes: dict[str, Any] = {}
+    if plan.parameters.white_light.skip:
+        attributes["meta.cal_step.white_light"] = "SKIPPED"
+    if not association.asn_id:
+        attributes["meta.asn.table_name"] = association.table_name
     return X1dintsSink.create(
         part,
         specs,
         filename=filename,
         asn_pool=association.pool,
-        asn_table=association.table_name,
+        asn_table=association.table_name if association.asn_id else None,
         asn_id=association.asn_id,
         steps=_step_status(plan),
+        attributes=attributes,
         history=_history(run_id),
     )
 
