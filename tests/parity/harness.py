@@ -23,12 +23,17 @@ BUSY = {"cr_rate": 1e-3, "lost_rate": 5e-4, "hot_fraction": 5e-3, "dead_fraction
 
 @dataclass(frozen=True)
 class Input:
-    """What both pipelines are given."""
+    """What both pipelines are given: an association, or the members themselves."""
 
     folder: Path
-    asn: Path
+    asn: Path | None
     members: tuple[Path, ...]
     steps: Steps
+
+    @property
+    def source(self) -> str | list[str]:
+        """The association, or a list of files."""
+        return [str(m) for m in self.members] if self.asn is None else str(self.asn)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def run_ours(given: Input, folder: Path, chunk: int | None = 5, **options: Any) 
     """Run our pipeline."""
     import tso3dask
 
-    plan = tso3dask.plan(str(given.asn), given.steps, chunk_integrations=chunk)
+    plan = tso3dask.plan(given.source, given.steps, chunk_integrations=chunk)
     return plan.run(folder, overwrite=True, **options)
 
 
@@ -94,7 +99,7 @@ def run_case(case: Case, folder: Path) -> Outcome:
     """Run both and compare."""
     given = make_input(case, folder / "input")
     ours, theirs = folder / "ours", folder / "jwst"
-    run_jwst(given.asn, theirs, given.steps)
+    run_jwst(given.source, theirs, given.steps)
     result = run_ours(given, ours, case.chunk)
     with silent(), quick():
         comparison = compare_folders(ours, theirs, case.name)

@@ -14,6 +14,7 @@ from harness import Input
 
 __all__ = [
     "all_of",
+    "as_files",
     "as_from_list",
     "damage",
     "edit_asn",
@@ -139,6 +140,11 @@ def as_from_list(given: Input) -> Input:
     }
     asn.write_text(json.dumps(made, indent=4))
     return replace(given, asn=asn)
+
+
+def as_files(given: Input) -> Input:
+    """Give the files, without an association."""
+    return replace(given, asn=None)
 
 
 def lose(number: int, integration: int) -> Edit:

@@ -65,12 +65,14 @@ def silent() -> Iterator[None]:
 
 
 def run_jwst(
-    asn: Path, output_dir: Path, steps: dict[str, dict[str, Any]]
+    source: Path | str | list[str], output_dir: Path, steps: dict[str, dict[str, Any]]
 ) -> dict[str, list[Path]]:
-    """Run the pipeline; return its products by suffix (crfints, x1dints, whtlt, phot)."""
+    """Run the pipeline on an association or a list of files; return its products by suffix."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with offline() as pipeline, silent(), quick():
-        pipeline.call(str(asn), output_dir=str(output_dir), steps=steps, configure_log=False)
+        if not isinstance(source, list):
+            source = str(source)
+        pipeline.call(source, output_dir=str(output_dir), steps=steps, configure_log=False)
     products: dict[str, list[Path]] = {}
     for path in sorted(output_dir.iterdir()):
         products.setdefault(path.stem.rsplit("_", 1)[-1], []).append(path)

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.parity
 from harness import Case, run_case  # noqa: E402
 from inputs import (  # noqa: E402
     all_of,
+    as_files,
     as_from_list,
     damage,
     edit_asn,
@@ -114,6 +115,7 @@ IMAGING = [
     image("image-bare", var_flat=False, area=False, seed=19),
     image("image-reversed", edit=reverse_members, seed=20),
     image("image-from-list", edit=as_from_list, seed=21),
+    image("image-files", edit=as_files, seed=38),
     image("image-two-exposures", exposures=2, segments=(7, 9), seed=22),
     image("image-damaged", edit=damage, seed=26),
     image("image-damaged-short", outliers(), edit=damage, seed=27),
@@ -147,6 +149,7 @@ SPECTRA = [
         "lrs-offset", "mir_lrs-slitless", extract(position_offset=1.3, apply_apcorr=False), seed=7
     ),
     spectrum("lrs-counts-bare", "mir_lrs-slitless", photom=False, var_flat=False, seed=8),
+    spectrum("lrs-files", "mir_lrs-slitless", extract(apply_apcorr=False), edit=as_files, seed=15),
     spectrum("lrs-damaged", "mir_lrs-slitless", edit=damage, seed=10),
     spectrum(
         "lrs-damaged-background",
