@@ -170,7 +170,7 @@ def test_box_is_cut_at_the_edge_of_the_array():
 
 
 def test_both_passes_together():
-    sci, dq, xs, ys = observed(noise=0.01)
+    sci, dq, xs, _ = observed(noise=0.01)
     sci[1] = np.nan
     found = psffit.centroids_and_psf(sci, dq, 13.2, 11.7, 11, 6.0)
     assert list(found) == ["centroid_x", "centroid_y", "psf_width_x", "psf_width_y", "psf_flux"]
