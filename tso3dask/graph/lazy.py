@@ -178,6 +178,10 @@ def label_spectra(
         "spectral_order": setup.spectral_order,
         "slit_name": setup.slit_name or "",
         "source_type": setup.source_type or "",
+        "dispaxis": setup.dispaxis,
+        "ra": setup.ra,
+        "dec": setup.dec,
+        "limits": list(setup.limits),
     }
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
@@ -237,7 +241,9 @@ def photometry_dataset(
         for name, unit in columns.items()
     }
     dataset = xr.Dataset(variables, coords=coordinates(segment))
+    names = ("radius", "radius_inner", "radius_outer")
     dataset.attrs |= {"path": str(segment.path), "exp_type": segment.exp_type}
+    dataset.attrs |= dict(zip(names, setup.radii, strict=True))
     return dataset
 
 
@@ -355,6 +361,8 @@ def white_light(
         summed = white_light_sums(np.asarray(data), wavelength, min_wavelength, max_wavelength)
     coords = {k: v for k, v in flux.coords.items() if v.dims == ("integration",)}
     attrs = {"units": flux.attrs.get("units", ""), "long_name": "flux summed over wavelength"}
+    if "path" in spectra.attrs:
+        attrs["path"] = spectra.attrs["path"]
     return xr.DataArray(summed, dims="integration", coords=coords, attrs=attrs, name="white_light")
 
 

@@ -21,8 +21,16 @@ from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink
 
 if TYPE_CHECKING:
     from tso3dask.graph.plan import Member, Plan
+    from tso3dask.ops.times import IntegrationTimes
 
-__all__ = ["create_sinks", "journal_stem", "prepare_folder", "remove_unfinished", "spectrum_specs"]
+__all__ = [
+    "create_sinks",
+    "journal_stem",
+    "prepare_folder",
+    "remove_unfinished",
+    "spectrum_specs",
+    "time_columns",
+]
 
 Sink = TypeVar("Sink", CrfintsSink, X1dintsSink)
 
@@ -172,6 +180,14 @@ def _step_status(plan: Plan) -> dict[str, str]:
     }
 
 
+def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:
+    """Numbers and times as the columns of an EXTRACT1D table."""
+    columns: dict[str, np.ndarray] = {"INT_NUM": times.int_num}
+    for column, name in _TIME_COLUMNS.items():
+        columns[column] = times.times[name]
+    return columns
+
+
 def spectrum_specs(plan: Plan) -> list[SpectrumSpec]:
     """Tables of the x1dints product, one per member that has a spectrum."""
     specs = []
@@ -183,9 +199,7 @@ def spectrum_specs(plan: Plan) -> list[SpectrumSpec]:
     for member in plan.spectra:
         setup = member.spectrum
         assert setup is not None
-        times: dict[str, np.ndarray] = {"INT_NUM": member.times.int_num}
-        for column, name in _TIME_COLUMNS.items():
-            times[column] = member.times.times[name]
+        times = time_columns(member.times)
         if "whtlt" in plan.products:
             times["MJD-AVG"] = member.mid_utc
         specs.append(

@@ -200,10 +200,10 @@ def extract_1d(
     dataset : Dataset
         Cubes (integration, y, x), flagged.
     extract1d : path or mapping, optional
-        Extraction regions: a reference file or its content; None (or ``N/A``) takes the whole
-        array.
+        Extraction regions: a reference file or its content, or ``override_extract1d`` as
+        everywhere else. Without it (or ``N/A``) the whole array is taken.
     apcorr : path, optional
-        Aperture correction reference.
+        Aperture correction reference, or ``override_apcorr``.
     **parameters
         Of the step ``extract_1d``, as ``subtract_background=True``.
 
@@ -219,9 +219,12 @@ def extract_1d(
         For unknown parameters, or a file that has no spectrum.
     """
     steps = parse_steps({"extract_1d": parameters})
+    reference.check_overrides(steps)
     segment = segment_of(dataset)
-    regions = extract1d if isinstance(extract1d, Mapping) else reference.read_extract1d(extract1d)
-    table = reference.read_apcorr(apcorr, segment.exp_type)
+    given = steps.extract_1d.override_extract1d if extract1d is None else extract1d
+    regions = given if isinstance(given, Mapping) else reference.read_extract1d(given)
+    correction = steps.extract_1d.override_apcorr if apcorr is None else apcorr
+    table = reference.read_apcorr(correction, segment.exp_type)
     _require_whole_images(dataset, segment)
     setup, notes = spectrum_setup(segment, steps, regions, table, {})
     if setup is None:
@@ -282,7 +285,7 @@ def tso_photometry(
     dataset : Dataset
         Cubes (integration, y, x) of one segment, flagged.
     gain : path, optional
-        Gain reference, needed for data in DN/s.
+        Gain reference, needed for data in DN/s, or ``override_gain``.
     **parameters
         Of the step ``tso_photometry``, as ``radius=3.0``.
 
@@ -304,6 +307,8 @@ def tso_photometry(
             f"{segment.path}: has {segment.nints} integrations, the dataset "
             f"{dataset.sizes['integration']}; give all of them and select rows of the result"
         )
+    override = steps.tso_photometry.override_gain
+    gain = gain or (None if override in (None, "N/A") else override)
     image = None if gain is None else reference.read_gain(gain, segment)
     setup, _ = imaging_setup(segment, steps, image)
     program = common_program(dataset)

@@ -87,7 +87,8 @@ def white_light_sums(
     with np.errstate(invalid="ignore"):
         in_range = (wavelength >= min_wave) & (wavelength <= max_wave)
     use = in_range & ~np.isnan(flux)
-    total = np.where(use, flux, 0.0).sum(axis=1)
+    # rows in one piece, so that a row's sum does not depend on how many there are beside it
+    total = np.ascontiguousarray(np.where(use, flux, 0.0)).sum(axis=1)
     total[~use.any(axis=1)] = np.nan
     return total
 
