@@ -51,7 +51,8 @@ def _stamped(function: FunctionType) -> FunctionType:
     copy = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, closure
     )
-    return functools.update_wrapper(copy, function)
+    functools.update_wrapper(copy, function)
+    return copy
 
 
 def helper(function: Callable[..., Any] | None = None, **options: Any) -> Any:
