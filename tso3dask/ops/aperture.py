@@ -1,7 +1,8 @@
-"""Sums over a circular aperture and an annulus, with exact pixel overlaps."""
+"""Sums over a circular aperture and an annulus, with the exact pixel overlaps of photutils."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,15 +58,22 @@ def aperture_weights(
     inner : float, optional
         Inner radius of the annulus, pixels; 0 for a circle.
     """
-    from tso3dask.ops._aperture_jit import weights_into
+    from photutils.geometry import circular_overlap_grid
 
     ny, nx = shape
-    size = ny * nx
-    index = np.empty(size, np.int64)
-    weight = np.empty(size)
-    centered = np.empty(size, np.bool_)
-    n = weights_into(ny, nx, x, y, float(outer), float(inner), index, weight, centered)
-    return ApertureWeights(index[:n].copy(), weight[:n].copy(), centered[:n].copy())
+    x0, x1 = math.floor(x - outer + 0.5), math.ceil(x + outer + 0.5)
+    y0, y1 = math.floor(y - outer + 0.5), math.ceil(y + outer + 0.5)
+    grid = (x0 - 0.5 - x, x1 - 0.5 - x, y0 - 0.5 - y, y1 - 0.5 - y, x1 - x0, y1 - y0)
+    exact = circular_overlap_grid(*grid, float(outer), 1, 1)
+    center = circular_overlap_grid(*grid, float(outer), 0, 1)
+    if inner > 0:
+        exact -= circular_overlap_grid(*grid, float(inner), 1, 1)
+        center -= circular_overlap_grid(*grid, float(inner), 0, 1)
+    held = slice(max(0, -y0), max(0, ny - y0)), slice(max(0, -x0), max(0, nx - x0))
+    exact, center = exact[held], center[held] != 0
+    row, column = np.nonzero((exact > 0) | center)
+    index = (row + max(0, y0)) * nx + column + max(0, x0)
+    return ApertureWeights(index.astype(np.int64), exact[row, column], center[row, column])
 
 
 def _summed(
@@ -78,17 +86,19 @@ def _summed(
     inner: float,
 ) -> np.ndarray:
     """Sum, error and area (integration, 3) of one circle or annulus, fixed or moving."""
-    from tso3dask.ops._aperture_jit import moving_block, sum_block
+    from tso3dask.ops._aperture_jit import sum_block
 
     nints = sci.shape[0]
     out = np.full((nints, 3), np.nan)
-    if np.ndim(x) or np.ndim(y):
-        xs = np.array(np.broadcast_to(np.asarray(x, np.float64), (nints,)))
-        ys = np.array(np.broadcast_to(np.asarray(y, np.float64), (nints,)))
-        moving_block(sci, err, shape, xs, ys, float(outer), float(inner), out)
-    elif np.isfinite(x) and np.isfinite(y):
-        found = aperture_weights(shape, float(x), float(y), outer, inner)
-        sum_block(sci, err, found.index, found.weight, found.centered, out)
+    moving = bool(np.ndim(x) or np.ndim(y))
+    xs = np.broadcast_to(np.asarray(x, np.float64), (nints,))
+    ys = np.broadcast_to(np.asarray(y, np.float64), (nints,))
+    for i in range(nints if moving else min(nints, 1)):
+        if np.isfinite(xs[i]) and np.isfinite(ys[i]):
+            found = aperture_weights(shape, float(xs[i]), float(ys[i]), outer, inner)
+            rows = slice(i, i + 1) if moving else slice(None)
+            weights = (found.index, found.weight, found.centered)
+            sum_block(sci[rows], err[rows], *weights, out[rows])
     return out
 
 
