@@ -105,9 +105,7 @@ def run(
     return result.paths
 
 
-def open_association(
-    source: Any, *, chunks: int | None = None
-) -> xr.DataTree:
+def open_association(source: Any, *, chunks: int | None = None) -> xr.DataTree:
     """Open all members of an association as a lazy tree; no pixel is read.
 
     Parameters

@@ -137,7 +137,9 @@ def write_crfints(member, peer, association, table, folder):
     return sink.finish(folder / peer.name)
 
 
-@pytest.mark.parametrize("name", ["lrs", "lrs-slit", "lrs-exposure", "image", "prism", "g395h", "grism"])
+@pytest.mark.parametrize(
+    "name", ["lrs", "lrs-slit", "lrs-exposure", "image", "prism", "g395h", "grism"]
+)
 def test_crfints(name, simulated, tmp_path):
     import json
 

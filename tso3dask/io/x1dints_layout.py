@@ -102,7 +102,7 @@ def build_layout(
     """Return the layout of a product; see `tso3dask.io.x1dints.X1dintsSink.create`."""
     from asdf.exceptions import ValidationError
 
-    first = {}
+    first: dict[Path, Segment] = {}
     for spec in specs:
         first.setdefault(spec.segment.path, spec.segment)
     segments = list(first.values())

@@ -100,7 +100,7 @@ class BoxPlan:
         for name in ("profile", "inside"):
             if state[name] is not None:
                 values = np.ascontiguousarray(state[name])
-                packed = zlib.compress(values.view(np.uint8).reshape(-1), 1)
+                packed = zlib.compress(values.view(np.uint8).reshape(-1).data, 1)
                 state[name] = (packed, values.dtype.str, values.shape)
         return state
 
