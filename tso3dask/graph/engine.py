@@ -15,9 +15,9 @@ from xarray.core import indexing
 from tso3dask.errors import InputError
 from tso3dask.graph.chunking import chunk_sizes
 from tso3dask.graph.dataset import with_cubes
-from tso3dask.io.backend import PixelArray
+from tso3dask.io.backend import ColumnArray, PixelArray
 from tso3dask.io.segment import open_segment
-from tso3dask.io.spectra_backend import ColumnArray, SpectrumTable, read_spectrum_tables
+from tso3dask.io.spectra_tables import SpectrumTable, read_spectrum_tables
 
 __all__ = ["Tso3BackendEntrypoint"]
 

@@ -1,4 +1,4 @@
-"""Lazily indexed arrays over the pixels of a segment file, for xarray."""
+"""Lazily indexed arrays over pixels and tables of spectra, for xarray."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from tso3dask.io.pixels import ArraySpec
+from tso3dask.io.spectra_tables import SpectrumTable
 
-__all__ = ["PixelArray"]
+__all__ = ["ColumnArray", "PixelArray"]
 
 
 class PixelArray(BackendArray):
@@ -60,3 +61,41 @@ class PixelArray(BackendArray):
             region = self.spec.read_region(first, last, slice(int(y), int(y) + 1))
             return region[(slice(None), 0, *inner[1:])]
         return self.spec.read(first, last)[(slice(None), *inner)]
+
+
+class ColumnArray(BackendArray):
+    """One vector column over the rows of one or several tables of equal width.
+
+    Parameters
+    ----------
+    tables : sequence of SpectrumTable
+        In order of integration.
+    name : str
+        Column.
+    """
+
+    def __init__(self, tables: list[SpectrumTable], name: str) -> None:
+        self._tables = tables
+        self._name = name
+        base = tables[0].dtype[name].base.newbyteorder("=")
+        self.dtype = np.dtype("uint32") if name == "DQ" else base
+        self.shape = (sum(t.rows for t in tables), tables[0].width)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        wanted = np.arange(self.shape[0])[key[0]]
+        rows = np.atleast_1d(wanted)
+        out = np.empty((rows.size, self.shape[1]), self.dtype)
+        first = 0
+        for table in self._tables:
+            here = np.flatnonzero((rows >= first) & (rows < first + table.rows))
+            if here.size:
+                low, high = rows[here].min() - first, rows[here].max() - first + 1
+                values = table.column(self._name, int(low), int(high))
+                out[here] = values[rows[here] - first - low]
+            first += table.rows
+        return out[(0 if wanted.ndim == 0 else slice(None), key[1])]

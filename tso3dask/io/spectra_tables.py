@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
 from tso3dask.errors import InputError, RunError
 
-__all__ = ["ColumnArray", "SpectrumTable", "read_spectrum_tables"]
+__all__ = ["SpectrumTable", "read_spectrum_tables"]
 
 
 @dataclass(frozen=True)
@@ -130,41 +128,3 @@ def read_spectrum_tables(path: str | Path) -> tuple[fits.Header, list[SpectrumTa
     if not tables:
         raise InputError(f"{path}: has no EXTRACT1D extension; expected an x1dints file")
     return primary, tables
-
-
-class ColumnArray(BackendArray):
-    """One vector column over the rows of one or several tables of equal width.
-
-    Parameters
-    ----------
-    tables : sequence of SpectrumTable
-        In order of integration.
-    name : str
-        Column.
-    """
-
-    def __init__(self, tables: list[SpectrumTable], name: str) -> None:
-        self._tables = tables
-        self._name = name
-        base = tables[0].dtype[name].base.newbyteorder("=")
-        self.dtype = np.dtype("uint32") if name == "DQ" else base
-        self.shape = (sum(t.rows for t in tables), tables[0].width)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._read
-        )
-
-    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        wanted = np.arange(self.shape[0])[key[0]]
-        rows = np.atleast_1d(wanted)
-        out = np.empty((rows.size, self.shape[1]), self.dtype)
-        first = 0
-        for table in self._tables:
-            here = np.flatnonzero((rows >= first) & (rows < first + table.rows))
-            if here.size:
-                low, high = rows[here].min() - first, rows[here].max() - first + 1
-                values = table.column(self._name, int(low), int(high))
-                out[here] = values[rows[here] - first - low]
-            first += table.rows
-        return out[(0 if wanted.ndim == 0 else slice(None), key[1])]
