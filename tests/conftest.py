@@ -65,6 +65,8 @@ def copy_of(tmp_path):
 @pytest.fixture
 def stopped_clock(monkeypatch):
     """Let everything written bear the same date, so that equal runs give equal files."""
+    from stdatamodels.jwst.datamodels import model_base
+
     from tso3dask.io import asdf_edit, crfints, x1dints_layout
 
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -76,5 +78,8 @@ def stopped_clock(monkeypatch):
 
     clock = SimpleNamespace(datetime=Stopped, UTC=datetime.UTC)
     monkeypatch.setattr(asdf_edit, "datetime", clock)
+    text = moment.isoformat(timespec="milliseconds")
     for module in (crfints, x1dints_layout):
-        monkeypatch.setattr(module, "timestamp", lambda: "2026-01-02T03:04:05.000")
+        monkeypatch.setattr(module, "timestamp", lambda: text)
+    stopped = SimpleNamespace(now=lambda: SimpleNamespace(isot=text))
+    monkeypatch.setattr(model_base, "Time", stopped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,10 +191,10 @@ def compute(
     try:
         with _Listener(done):
             return list(get(dict(graph), wanted, **options))
-    except (BrokenPipeError, EOFError, OSError) as error:
-        if isinstance(error, Tso3Error):
-            raise
+    except (BrokenExecutor, BrokenPipeError, EOFError) as error:
         raise RunError(f"a worker process was lost ({error}); run again with --resume") from error
+    except OSError as error:
+        raise RunError(f"{error}; run again with --resume when that is mended") from error
 
 
 class _Listener(dask.callbacks.Callback):
