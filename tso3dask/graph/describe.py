@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tso3dask.graph.plan import Member, Plan
+    from tso3dask.graph.outline import Member, Outline
 
 __all__ = ["plan_html", "plan_rows", "plan_text", "product_sizes"]
 
@@ -28,12 +28,12 @@ def size_text(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def product_sizes(plan: Plan) -> dict[str, int]:
+def product_sizes(plan: Outline) -> dict[str, int]:
     """Bytes that each kind of product will have, about.
 
     Parameters
     ----------
-    plan : Plan
+    plan : Outline
         The plan.
 
     Returns
@@ -60,7 +60,7 @@ def product_sizes(plan: Plan) -> dict[str, int]:
     return sizes
 
 
-def plan_rows(plan: Plan) -> list[tuple[str, str]]:
+def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     """Facts about a plan as (label, text)."""
     first = plan.observation.first
     element = "/".join(
@@ -109,7 +109,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     return rows
 
 
-def _member_rows(plan: Plan) -> list[tuple[str, ...]]:
+def _member_rows(plan: Outline) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("member", "integrations", "first mid time, MJD UTC", "chunks")]
     for member in plan.members:
         segment = member.segment
@@ -130,7 +130,7 @@ def _first_time(member: Member) -> str:
     return f"{known[0]:.6f}" if known.size else "unknown"
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Outline) -> str:
     """Text of a plan, as ``print(plan)`` and ``tso3dask plan`` show it."""
     rows = plan_rows(plan)
     width = max(len(label) for label, _ in rows)
@@ -147,7 +147,7 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def plan_html(plan: Plan) -> str:
+def plan_html(plan: Outline) -> str:
     """Markup of a plan for notebooks."""
     facts = "".join(
         f"<tr><th style='text-align:left'>{escape(label)}</th>"

@@ -212,17 +212,24 @@ class _Listener(dask.callbacks.Callback):
 def _on_cluster(
     client: Any, graph: Mapping[Any, Any], wanted: list[Any], done: Callable | None
 ) -> list[Any]:
+    from asyncio import CancelledError
+    from concurrent.futures import CancelledError as FutureCancelledError
+
     from distributed import KilledWorker, as_completed
 
     futures = client.get(dict(graph), wanted, sync=False)
     try:
         if done is not None:
-            for _, result in as_completed(list(futures), with_results=True):
+            for _, result in as_completed(list(futures), loop=client.loop, with_results=True):
                 if isinstance(result, ChunkResult):
                     done(result)
         return list(client.gather(futures))
     except KilledWorker as error:
-        raise RunError(f"the cluster lost a worker repeatedly ({error}); resume the run") from error
+        raise RunError(
+            f"the cluster lost a worker repeatedly ({error}); run again with --resume"
+        ) from error
+    except (OSError, CancelledError, FutureCancelledError) as error:
+        raise RunError(f"{error or 'the cluster is gone'}; run again with --resume") from error
     finally:
         for future in futures:
             future.release()

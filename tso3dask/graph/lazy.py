@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
+from tso3dask.errors import InputError
 from tso3dask.graph.arrays import chunk_bounds, picked_arrays
 from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
 from tso3dask.graph.dataset import coordinates, program_dataset
@@ -22,7 +23,7 @@ from tso3dask.graph.stages import median_prologue
 from tso3dask.io.segment import Segment, open_segment
 
 if TYPE_CHECKING:
-    from tso3dask.graph.plan import Member, Plan
+    from tso3dask.graph.outline import Member, Outline
 
 __all__ = ["compute", "crfints", "member_datasets", "phot", "spectrum_dataset", "whtlt", "x1dints"]
 
@@ -35,17 +36,17 @@ _MEANINGS = {
 }
 
 
-def _in_time(plan: Plan) -> list[Member]:
+def _in_time(plan: Outline) -> list[Member]:
     order = [i for members in plan.observation.exposures.values() for i in members]
     return [plan.members[i] for i in order]
 
 
-def member_datasets(plan: Plan, *, flagged: bool = True) -> dict[str, xr.Dataset]:
+def member_datasets(plan: Outline, *, flagged: bool = True) -> dict[str, xr.Dataset]:
     """Pixels of every member by tree path, in time order within an exposure.
 
     Parameters
     ----------
-    plan : Plan
+    plan : Outline
         Members and parameters.
     flagged : bool
         As crfints will have them; otherwise as they are in the files.
@@ -68,12 +69,12 @@ def _free(taken: Mapping[str, Any], path: str) -> str:
     return free
 
 
-def crfints(plan: Plan) -> xr.DataTree:
+def crfints(plan: Outline) -> xr.DataTree:
     """Tree of the flagged pixels."""
     return xr.DataTree.from_dict(member_datasets(plan))
 
 
-def x1dints(plan: Plan) -> xr.DataTree:
+def x1dints(plan: Outline) -> xr.DataTree:
     """Tree of the spectra."""
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
@@ -186,7 +187,7 @@ def label_spectra(
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
-def phot(plan: Plan) -> xr.Dataset:
+def phot(plan: Outline) -> xr.Dataset:
     """Photometry table as a dataset, rows in association order."""
     if "phot" not in plan.products:
         raise AttributeError("this plan makes no photometry")
@@ -288,13 +289,13 @@ def member_photometry(
     )
 
 
-def whtlt(plan: Plan) -> xr.Dataset:
+def whtlt(plan: Outline) -> xr.Dataset:
     """White-light table as a dataset, rows in time order."""
     from tso3dask.graph.tables import white_light_table
 
     if "whtlt" not in plan.products:
         raise AttributeError("this plan makes no white light")
-    tree = plan.x1dints
+    tree = x1dints(plan)
     sums: dict[int, da.Array] = {}
     nodes = [node for node in tree.leaves if node.has_data]
     members = [m for m in _in_time(plan) if m.spectrum is not None]
@@ -366,24 +367,68 @@ def white_light(
     return xr.DataArray(summed, dims="integration", coords=coords, attrs=attrs, name="white_light")
 
 
-def compute(plan: Plan, products: Sequence[str], **options: Any) -> tuple[Any, ...]:
-    """Compute several products of a plan in one go."""
-    wanted = [getattr(plan, name) for name in products or plan.products]
+_MAKERS = {"crfints": crfints, "x1dints": x1dints, "phot": phot, "whtlt": whtlt}
+
+
+def make(plan: Outline, products: Sequence[str] = ()) -> dict[str, Any]:
+    """Lazy products of a plan by name; all that it has by default.
+
+    Raises
+    ------
+    InputError
+        If a name is not that of a product.
+    """
+    unknown = [name for name in products if name not in _MAKERS]
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is no product; there are {', '.join(_MAKERS)}")
+    return {name: _MAKERS[name](plan) for name in products or plan.products}
+
+
+def flatten(made: Mapping[str, Any]) -> list[xr.Dataset]:
+    """Datasets of lazy products in order, trees leaf by leaf."""
     flat: list[xr.Dataset] = []
-    shapes: list[list[str] | None] = []
-    for item in wanted:
+    for item in made.values():
         if isinstance(item, xr.DataTree):
-            paths = [node.path for node in item.leaves]
-            shapes.append(paths)
-            flat += [item[path].to_dataset() for path in paths]
+            flat += [leaf.to_dataset() for leaf in item.leaves]
         else:
-            shapes.append(None)
             flat.append(item)
-    computed = iter(dask.compute(*flat, **options))
-    results = []
-    for shape in shapes:
-        if shape is None:
-            results.append(next(computed))
-        else:
-            results.append(xr.DataTree.from_dict({path: next(computed) for path in shape}))
-    return tuple(results)
+    return flat
+
+
+def leaf_paths(made: Mapping[str, Any]) -> dict[str, list[str] | None]:
+    """Paths of the leaves of each product that is a tree."""
+    return {
+        name: [leaf.path for leaf in item.leaves] if isinstance(item, xr.DataTree) else None
+        for name, item in made.items()
+    }
+
+
+def restore(
+    datasets: Sequence[xr.Dataset], paths: Mapping[str, Sequence[str] | None]
+) -> dict[str, Any]:
+    """Put datasets back into products: undo `flatten`."""
+    rest = iter(datasets)
+    return {
+        name: next(rest)
+        if leaves is None
+        else xr.DataTree.from_dict({path: next(rest) for path in leaves})
+        for name, leaves in paths.items()
+    }
+
+
+def compute(plan: Outline, products: Sequence[str], **options: Any) -> tuple[Any, ...]:
+    """Compute several products of a plan in one go."""
+    made = make(plan, products)
+    computed = dask.compute(*flatten(made), **options)
+    return tuple(restore(computed, leaf_paths(made)).values())
+
+
+def finish(
+    results: Sequence[Any], steps: Sequence[Any], paths: Mapping[str, Sequence[str] | None]
+) -> dict[str, Any]:
+    """Make the products of a plan that dask has computed as a collection."""
+    datasets = [
+        function(values, *arguments)
+        for values, (function, arguments) in zip(results, steps, strict=True)
+    ]
+    return restore(datasets, paths)

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from dask.tokenize import tokenize
+import dask
+import dask.threaded
 
-import tso3dask
 from tso3dask.config import PipelineParameters, parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
 from tso3dask.graph.dataset import segment_times
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
+from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.spectra import SpectraCache, SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
 from tso3dask.io.asn import read_association
-from tso3dask.io.naming import ProductNames, product_names
+from tso3dask.io.naming import product_names
 from tso3dask.io.observation import Observation, exposure_name, open_observation
 from tso3dask.io.segment import Segment
-from tso3dask.ops.whitelight import repeated_times
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,144 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["Member", "Plan", "make_plan"]
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
-    """One member of an observation as a run will treat it.
-
-    Attributes
-    ----------
-    index : int
-        Place in the association.
-    segment : Segment
-        Its headers.
-    exposure : str
-        Exposure and detector that it belongs to.
-    program : Program
-        Flagging of its pixels.
-    chunks : tuple of int
-        Lengths along ``integration``.
-    times : IntegrationTimes
-        Numbers and times of its integrations.
-    imaging : ImagingSetup or None
-        Photometry, for imaging.
-    spectrum : SpectrumSetup or None
-        Extraction, for spectroscopy.
-    """
-
-    index: int
-    segment: Segment
-    exposure: str
-    program: Program
-    chunks: tuple[int, ...]
-    times: Any
-    imaging: ImagingSetup | None = None
-    spectrum: SpectrumSetup | None = None
-
-    @property
-    def label(self) -> str:
-        """Short name in task keys."""
-        return f"seg{self.index + 1:03d}"
-
-    @property
-    def node(self) -> str:
-        """Path in trees: exposure and segment."""
-        number = self.segment.get("EXSEGNUM") or self.index + 1
-        return f"/{self.exposure}/seg{int(number):03d}"
-
-    @cached_property
-    def mid_utc(self) -> np.ndarray:
-        """UTC mid times, NaN where they repeat an earlier one of the member."""
-        utc = np.array(self.times.times["mjd_avg"])
-        utc[repeated_times(utc)] = np.nan
-        return utc
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(Outline):
     """Everything that a run will do. Made from headers; no pixel has been read.
 
-    Attributes
-    ----------
-    observation : Observation
-        Association and members.
-    parameters : PipelineParameters
-        Parameters of all steps.
-    members : tuple of Member
-        Members in association order.
-    names : ProductNames
-        File names of the products.
-    budget : Budget
-        Workers, sub-blocks and projected memory.
-    references : dict
-        Reference file by type; None for N/A.
-    notes : tuple of str
-        What a user should know before running.
+    `Outline` lists the facts; here is what can be done with them.
     """
-
-    observation: Observation
-    parameters: PipelineParameters
-    members: tuple[Member, ...]
-    names: ProductNames
-    budget: Budget
-    references: dict[str, str | None]
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def kind(self) -> str:
-        """``imaging``, ``spectroscopy`` or ``soss``."""
-        return mode_of(self.observation)
-
-    @property
-    def flags(self) -> bool:
-        """Whether outlier detection runs, and so crfints are written."""
-        return not self.parameters.outlier_detection.skip
-
-    @property
-    def products(self) -> dict[str, list[str]]:
-        """File names of the products that a run will write, by kind."""
-        out: dict[str, list[str]] = {}
-        if self.flags:
-            out["crfints"] = list(self.names.crfints)
-        if self.kind == "imaging" and not self.parameters.tso_photometry.skip:
-            out["phot"] = [self.names.phot]
-        if self.spectra:
-            out["x1dints"] = [self.names.x1dints]
-            if not self.parameters.white_light.skip:
-                out["whtlt"] = [self.names.whtlt]
-        return out
-
-    @property
-    def spectra(self) -> list[Member]:
-        """Members that have a spectrum."""
-        return [m for m in self.members if m.spectrum is not None]
-
-    @cached_property
-    def token(self) -> str:
-        """Name of the results: files, parameters, references and version."""
-        files = {k: None if v is None else _stamp(v) for k, v in self.references.items()}
-        programs = [m.program.token for m in self.members]
-        return tokenize(tso3dask.__version__, programs, self.parameters, files, self.names.phot)
-
-    @property
-    def nints(self) -> int:
-        """Integrations of all members."""
-        return self.observation.nints
-
-    @property
-    def tasks(self) -> int:
-        """Chunk tasks of a run."""
-        passes = 1
-        if "phot" in self.products:
-            passes = 3 if self.parameters.tso_photometry.centroid_source else 2
-        return passes * sum(len(m.chunks) for m in self.members)
-
-    @property
-    def white_range(self) -> tuple[float, float]:
-        """Wavelength range of the white light, micrometres."""
-        from tso3dask.ops.whitelight import wavelength_range
-
-        step = self.parameters.white_light
-        return wavelength_range(None, 1, None, step.min_wavelength, step.max_wavelength)
 
     @cached_property
     def crfints(self) -> xr.DataTree:
@@ -222,10 +87,39 @@ class Plan:
 
         return lazy.compute(self, products, **options)
 
+    @cached_property
+    def _collections(self) -> dict[str, Any]:
+        from tso3dask.graph import lazy
+
+        return lazy.make(self)
+
+    def __dask_graph__(self) -> dict[Any, Any]:
+        from tso3dask.graph import lazy
+
+        graph: dict[Any, Any] = {}
+        for dataset in lazy.flatten(self._collections):
+            graph.update(dataset.__dask_graph__() or {})
+        return graph
+
+    def __dask_keys__(self) -> list[Any]:
+        from tso3dask.graph import lazy
+
+        return [dataset.__dask_keys__() for dataset in lazy.flatten(self._collections)]
+
+    def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
+        from tso3dask.graph import lazy
+
+        flat = lazy.flatten(self._collections)
+        steps = [dataset.__dask_postcompute__() for dataset in flat]
+        return lazy.finish, (steps, lazy.leaf_paths(self._collections))
+
+    __dask_scheduler__ = staticmethod(dask.threaded.get)
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
     def visualize(self, filename: str = "tso3dask.svg", **options: Any) -> Any:
         """Draw the graph of the run; needs graphviz or ipycytoscape, as dask does."""
-        import dask
-
         from tso3dask.graph.run import run_graph
 
         graph, _ = run_graph(self)
@@ -291,18 +185,6 @@ class Plan:
         from tso3dask.graph.describe import plan_html
 
         return plan_html(self)
-
-
-def mode_of(observation: Observation) -> str:
-    """Tell imaging, spectroscopy and NIRISS SOSS apart."""
-    if observation.imaging:
-        return "imaging"
-    return "soss" if observation.exp_type == "NIS_SOSS" else "spectroscopy"
-
-
-def _stamp(path: str) -> tuple[str, int, int]:
-    stat = Path(path).stat()
-    return str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns
 
 
 def make_plan(

@@ -16,7 +16,7 @@ import numpy as np
 import tso3dask
 
 if TYPE_CHECKING:
-    from tso3dask.graph.plan import Plan
+    from tso3dask.graph.outline import Outline
 
 __all__ = ["RunResult", "earlier_result", "peak_memory", "run_record"]
 
@@ -61,7 +61,7 @@ class RunResult:
         return [path for paths in self.products.values() for path in paths]
 
 
-def run_record(plan: Plan, result: RunResult) -> dict[str, Any]:
+def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
     """Provenance of a run, kept beside its products."""
     return {
         "program": f"tso3dask {tso3dask.__version__}",
@@ -83,7 +83,7 @@ def run_record(plan: Plan, result: RunResult) -> dict[str, Any]:
 
 
 def earlier_result(
-    manifest: Path, plan: Plan, finals: Mapping[str, list[Path]]
+    manifest: Path, plan: Outline, finals: Mapping[str, list[Path]]
 ) -> RunResult | None:
     """Return what an earlier run of this plan did if its products are all there, else None."""
     try:

@@ -15,7 +15,7 @@ from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute
 from tso3dask.graph.imaging import ImagingJob
-from tso3dask.graph.plan import Member, Plan
+from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import RunResult, earlier_result, peak_memory, run_record
 from tso3dask.graph.sinks import create_sinks, journal_stem, prepare_folder, remove_unfinished
 from tso3dask.graph.spectra import SpectrumJob
@@ -32,7 +32,7 @@ DYNAMIC_BINS = 400
 
 
 def run_graph(
-    plan: Plan,
+    plan: Outline,
     crfints: Mapping[int, CrfintsSink] | None = None,
     x1dints: X1dintsSink | None = None,
     journal: Journal | None = None,
@@ -41,7 +41,7 @@ def run_graph(
 
     Parameters
     ----------
-    plan : Plan
+    plan : Outline
         What to do.
     crfints : mapping of int to CrfintsSink, optional
         Writers by member; without them pixels are not written.
@@ -105,7 +105,7 @@ def _series(member: Member) -> tuple[str, int]:
 
 
 def run_plan(
-    plan: Plan,
+    plan: Outline,
     output_dir: Path,
     *,
     scheduler: str | None = None,
@@ -157,7 +157,7 @@ def run_plan(
     return result
 
 
-def _refuse_soss_spectra(plan: Plan, output_dir: Path) -> None:
+def _refuse_soss_spectra(plan: Outline, output_dir: Path) -> None:
     if plan.kind == "soss" and not plan.parameters.extract_1d.skip:
         raise NotYetError(
             f"NIRISS SOSS extraction is not supported yet: outlier detection is done, "
@@ -171,12 +171,12 @@ def _keeps_parts(error: BaseException) -> bool:
     return not isinstance(error, InputError)
 
 
-def _stem(plan: Plan) -> str:
+def _stem(plan: Outline) -> str:
     return plan.names.phot.removesuffix("_phot.ecsv")
 
 
 def _finish(
-    plan: Plan,
+    plan: Outline,
     finals: Mapping[str, list[Path]],
     crfints: Mapping[int, CrfintsSink],
     x1dints: X1dintsSink | None,
@@ -198,7 +198,7 @@ def _finish(
 class _Reporter:
     """Turns finished tasks into integrations done, for a progress display."""
 
-    def __init__(self, plan: Plan, tasks: int, progress: Progress | None) -> None:
+    def __init__(self, plan: Outline, tasks: int, progress: Progress | None) -> None:
         self._progress = progress
         chunks = sum(len(m.chunks) for m in plan.members)
         self._total = plan.nints * max(1, tasks // max(1, chunks))

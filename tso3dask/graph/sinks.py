@@ -20,7 +20,7 @@ from tso3dask.io.naming import product_names
 from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink
 
 if TYPE_CHECKING:
-    from tso3dask.graph.plan import Member, Plan
+    from tso3dask.graph.outline import Member, Outline
     from tso3dask.ops.times import IntegrationTimes
 
 __all__ = [
@@ -45,7 +45,7 @@ _TIME_COLUMNS = {
 
 
 def prepare_folder(
-    plan: Plan, output_dir: Path, overwrite: bool, resume: bool
+    plan: Outline, output_dir: Path, overwrite: bool, resume: bool
 ) -> dict[str, list[Path]]:
     """Check the output folder and give the final place of each product."""
     association = plan.observation.association
@@ -69,12 +69,12 @@ def prepare_folder(
     return finals
 
 
-def journal_stem(plan: Plan) -> str:
+def journal_stem(plan: Outline) -> str:
     """Beginning of the names of the journals of all runs that write these products."""
     return f".{plan.names.phot.removesuffix('.ecsv')}."
 
 
-def remove_unfinished(plan: Plan, output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
+def remove_unfinished(plan: Outline, output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
     """Remove what interrupted runs of any parameters left: parts, and journals that tell of them.
 
     The two go together, for a journal whose parts are gone tells of rows that no file has.
@@ -87,7 +87,7 @@ def remove_unfinished(plan: Plan, output_dir: Path, finals: Mapping[str, list[Pa
 
 
 def create_sinks(
-    plan: Plan, finals: Mapping[str, list[Path]], run_id: str, journal: Journal
+    plan: Outline, finals: Mapping[str, list[Path]], run_id: str, journal: Journal
 ) -> tuple[dict[int, CrfintsSink], X1dintsSink | None]:
     """Take up the files of an interrupted run, or lay out new ones.
 
@@ -136,7 +136,9 @@ def _history(run_id: str) -> list[str]:
     return [f"tso3dask {tso3dask.__version__} run {run_id}"]
 
 
-def _new_crfints(plan: Plan, member: Member, part: Path, filename: str, run_id: str) -> CrfintsSink:
+def _new_crfints(
+    plan: Outline, member: Member, part: Path, filename: str, run_id: str
+) -> CrfintsSink:
     association = plan.observation.association
     return CrfintsSink.create(
         member.segment,
@@ -150,7 +152,7 @@ def _new_crfints(plan: Plan, member: Member, part: Path, filename: str, run_id: 
 
 
 def _new_x1dints(
-    plan: Plan, part: Path, filename: str, specs: list[SpectrumSpec], run_id: str
+    plan: Outline, part: Path, filename: str, specs: list[SpectrumSpec], run_id: str
 ) -> X1dintsSink:
     association = plan.observation.association
     attributes: dict[str, Any] = {}
@@ -171,7 +173,7 @@ def _new_x1dints(
     )
 
 
-def _step_status(plan: Plan) -> dict[str, str]:
+def _step_status(plan: Outline) -> dict[str, str]:
     return {
         "outlier_detection": "COMPLETE" if plan.flags else "SKIPPED",
         "adaptive_trace_model": "SKIPPED",
@@ -188,7 +190,7 @@ def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:
     return columns
 
 
-def spectrum_specs(plan: Plan) -> list[SpectrumSpec]:
+def spectrum_specs(plan: Outline) -> list[SpectrumSpec]:
     """Tables of the x1dints product, one per member that has a spectrum."""
     specs = []
     overrides = {

@@ -12,7 +12,7 @@ from tso3dask.graph.execute import ChunkResult
 from tso3dask.graph.imaging import photometry_table
 
 if TYPE_CHECKING:
-    from tso3dask.graph.plan import Plan
+    from tso3dask.graph.outline import Outline
 
 __all__ = [
     "collect_rows",
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def collect_rows(
-    plan: Plan, passes: Mapping[int, Mapping[str, list[Any]]], results: Mapping[Any, ChunkResult]
+    plan: Outline, passes: Mapping[int, Mapping[str, list[Any]]], results: Mapping[Any, ChunkResult]
 ) -> list[dict[str, np.ndarray]]:
     """Rows of each member: chunks tile its integrations, all passes side by side."""
     rows = []
@@ -40,7 +40,7 @@ def collect_rows(
     return rows
 
 
-def outlier_counts(plan: Plan, rows: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+def outlier_counts(plan: Outline, rows: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
     """Outliers found in each member; nothing without outlier detection."""
     if not plan.flags:
         return []
@@ -59,7 +59,7 @@ def outlier_counts(plan: Plan, rows: list[dict[str, np.ndarray]]) -> list[dict[s
     return counts
 
 
-def white_light_table(plan: Plan, sums: list[np.ndarray | None]) -> Any:
+def white_light_table(plan: Outline, sums: list[np.ndarray | None]) -> Any:
     """White-light columns of a plan from one flux per integration of each member."""
     from tso3dask.ops.whitelight import white_light_columns
 
@@ -81,7 +81,7 @@ def white_light_table(plan: Plan, sums: list[np.ndarray | None]) -> Any:
     return white_light_columns(spectra)
 
 
-def photometry_columns(plan: Plan, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+def photometry_columns(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Columns of the photometry table of all members, in association order."""
     parts = []
     for member, values in zip(plan.members, rows, strict=True):
@@ -105,14 +105,14 @@ def photometry_columns(plan: Plan, rows: list[dict[str, np.ndarray]]) -> dict[st
     return columns
 
 
-def _joined(plan: Plan, keyword: str) -> str | None:
+def _joined(plan: Outline, keyword: str) -> str | None:
     """Header value of the members, joined where they differ."""
     values = dict.fromkeys(m.segment.get(keyword) for m in plan.members)
     known = [str(v) for v in values if v is not None]
     return ",".join(known) if known else None
 
 
-def table_meta(plan: Plan, kind: str) -> dict[str, Any]:
+def table_meta(plan: Outline, kind: str) -> dict[str, Any]:
     """Meta of the photometry or the white-light table."""
     keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
     words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
@@ -136,7 +136,7 @@ def table_meta(plan: Plan, kind: str) -> dict[str, Any]:
     )
 
 
-def make_tables(plan: Plan, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Columns of the tables that a plan writes, by kind, and ``notes`` on them."""
     tables: dict[str, Any] = {}
     if "phot" in plan.products:

@@ -1,0 +1,176 @@
+"""What a plan knows of an observation: members, names, memory, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.tokenize import tokenize
+
+import tso3dask
+from tso3dask.config import PipelineParameters
+from tso3dask.graph.chunking import Budget
+from tso3dask.graph.imaging import ImagingSetup
+from tso3dask.graph.program import Program
+from tso3dask.graph.spectra import SpectrumSetup
+from tso3dask.io.naming import ProductNames
+from tso3dask.io.observation import Observation
+from tso3dask.io.segment import Segment
+from tso3dask.ops.whitelight import repeated_times
+
+__all__ = ["Member", "Outline", "mode_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One member of an observation as a run will treat it.
+
+    Attributes
+    ----------
+    index : int
+        Place in the association.
+    segment : Segment
+        Its headers.
+    exposure : str
+        Exposure and detector that it belongs to.
+    program : Program
+        Flagging of its pixels.
+    chunks : tuple of int
+        Lengths along ``integration``.
+    times : IntegrationTimes
+        Numbers and times of its integrations.
+    imaging : ImagingSetup or None
+        Photometry, for imaging.
+    spectrum : SpectrumSetup or None
+        Extraction, for spectroscopy.
+    """
+
+    index: int
+    segment: Segment
+    exposure: str
+    program: Program
+    chunks: tuple[int, ...]
+    times: Any
+    imaging: ImagingSetup | None = None
+    spectrum: SpectrumSetup | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name in task keys."""
+        return f"seg{self.index + 1:03d}"
+
+    @property
+    def node(self) -> str:
+        """Path in trees: exposure and segment."""
+        number = self.segment.get("EXSEGNUM") or self.index + 1
+        return f"/{self.exposure}/seg{int(number):03d}"
+
+    @cached_property
+    def mid_utc(self) -> np.ndarray:
+        """UTC mid times, NaN where they repeat an earlier one of the member."""
+        utc = np.array(self.times.times["mjd_avg"])
+        utc[repeated_times(utc)] = np.nan
+        return utc
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Facts of a plan, made from headers; what is done with them is in other modules.
+
+    Attributes
+    ----------
+    observation : Observation
+        Association and members.
+    parameters : PipelineParameters
+        Parameters of all steps.
+    members : tuple of Member
+        Members in association order.
+    names : ProductNames
+        File names of the products.
+    budget : Budget
+        Workers, sub-blocks and projected memory.
+    references : dict
+        Reference file by type; None for N/A.
+    notes : tuple of str
+        What a user should know before running.
+    """
+
+    observation: Observation
+    parameters: PipelineParameters
+    members: tuple[Member, ...]
+    names: ProductNames
+    budget: Budget
+    references: dict[str, str | None]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def kind(self) -> str:
+        """``imaging``, ``spectroscopy`` or ``soss``."""
+        return mode_of(self.observation)
+
+    @property
+    def flags(self) -> bool:
+        """Whether outlier detection runs, and so crfints are written."""
+        return not self.parameters.outlier_detection.skip
+
+    @property
+    def products(self) -> dict[str, list[str]]:
+        """File names of the products that a run will write, by kind."""
+        out: dict[str, list[str]] = {}
+        if self.flags:
+            out["crfints"] = list(self.names.crfints)
+        if self.kind == "imaging" and not self.parameters.tso_photometry.skip:
+            out["phot"] = [self.names.phot]
+        if self.spectra:
+            out["x1dints"] = [self.names.x1dints]
+            if not self.parameters.white_light.skip:
+                out["whtlt"] = [self.names.whtlt]
+        return out
+
+    @property
+    def spectra(self) -> list[Member]:
+        """Members that have a spectrum."""
+        return [m for m in self.members if m.spectrum is not None]
+
+    @cached_property
+    def token(self) -> str:
+        """Name of the results: files, parameters, references and version."""
+        files = {k: None if v is None else _stamp(v) for k, v in self.references.items()}
+        programs = [m.program.token for m in self.members]
+        return tokenize(tso3dask.__version__, programs, self.parameters, files, self.names.phot)
+
+    @property
+    def nints(self) -> int:
+        """Integrations of all members."""
+        return self.observation.nints
+
+    @property
+    def tasks(self) -> int:
+        """Chunk tasks of a run."""
+        passes = 1
+        if "phot" in self.products:
+            passes = 3 if self.parameters.tso_photometry.centroid_source else 2
+        return passes * sum(len(m.chunks) for m in self.members)
+
+    @property
+    def white_range(self) -> tuple[float, float]:
+        """Wavelength range of the white light, micrometres."""
+        from tso3dask.ops.whitelight import wavelength_range
+
+        step = self.parameters.white_light
+        return wavelength_range(None, 1, None, step.min_wavelength, step.max_wavelength)
+
+
+def mode_of(observation: Observation) -> str:
+    """Tell imaging, spectroscopy and NIRISS SOSS apart."""
+    if observation.imaging:
+        return "imaging"
+    return "soss" if observation.exp_type == "NIS_SOSS" else "spectroscopy"
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    stat = Path(path).stat()
+    return str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns
