@@ -169,6 +169,7 @@ def _new_x1dints(
         asn_id=association.asn_id,
         steps=_step_status(plan),
         attributes=attributes,
+        members=[member.segment for member in plan.members],
         history=_history(run_id),
     )
 

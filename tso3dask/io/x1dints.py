@@ -20,6 +20,7 @@ import numpy as np
 from tso3dask.errors import RunError
 from tso3dask.io.atomic import check_space, commit, discard
 from tso3dask.io.fits_bytes import pwrite_all, quiet_cards
+from tso3dask.io.segment import Segment
 from tso3dask.io.spectrum_spec import (
     NUMBER,
     TIMES,
@@ -86,6 +87,7 @@ class X1dintsSink:
         attributes: Mapping[str, Any] | None = None,
         int_times: np.ndarray | None = None,
         history: Sequence[str] = (),
+        members: Sequence[Segment] = (),
     ) -> X1dintsSink:
         """Lay out the file: everything but the extracted columns is written now.
 
@@ -108,6 +110,9 @@ class X1dintsSink:
             Table for INT_TIMES; made of the members' tables by default.
         history : sequence of str
             Lines on how the product was made, after the one that names this package.
+        members : sequence of Segment
+            All members, in order, if some of them have no spectrum: they too are in the header
+            table, in INT_TIMES and in the blended keywords.
 
         Returns
         -------
@@ -129,6 +134,7 @@ class X1dintsSink:
                 attributes=attributes or {},
                 int_times=int_times,
                 history=history,
+                members=members,
             )
         part = Path(part_path)
         check_space(part.parent, layout.size, filename)

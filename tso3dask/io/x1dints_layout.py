@@ -98,31 +98,36 @@ def build_layout(
     attributes: Mapping[str, Any],
     int_times: np.ndarray | None,
     history: Sequence[str],
+    members: Sequence[Segment] = (),
 ) -> Layout:
     """Return the layout of a product; see `tso3dask.io.x1dints.X1dintsSink.create`."""
     from asdf.exceptions import ValidationError
 
-    first: dict[Path, Segment] = {}
+    first: dict[Path, Segment] = {segment.path: segment for segment in members}
     for spec in specs:
         first.setdefault(spec.segment.path, spec.segment)
     segments = list(first.values())
     stored = {segment.path: stored_attributes(segment) for segment in segments}
     metadata = {spec.segment.path: spec.metadata for spec in reversed(specs)}
+    shared = specs[0].metadata if specs else {}
     date = timestamp()
-    members = [
-        _member(segment, stored[segment.path], association, steps, metadata[segment.path], date)
+    rows = [
+        _member(
+            segment, stored[segment.path], association, steps,
+            metadata.get(segment.path, shared), date,
+        )
         for segment in segments
-    ]
-    product = blend(members)
-    product |= {path: summary_status(m.get(path) for m in members) for path in _SUMMARISED}
+    ]  # fmt: skip
+    product = blend(rows)
+    product |= {path: summary_status(m.get(path) for m in rows) for path in _SUMMARISED}
     product |= {"meta.filename": filename, "meta.date": date, **attributes}
     if int_times is None:
         int_times = product_int_times(segments)
 
     try:
-        hdus, content = _template(specs, product, stored, members, int_times, check=False)
+        hdus, content = _template(specs, product, stored, rows, int_times, check=False)
     except ValidationError:  # leave out what the schema does not allow, as data models do
-        hdus, content = _template(specs, product, stored, members, int_times, check=True)
+        hdus, content = _template(specs, product, stored, rows, int_times, check=True)
     name, version = software()
     entries = [f"{name} {version}: calwebb_tso3", *history]
     headers = [header for header, _ in hdus]
