@@ -9,7 +9,7 @@ from astropy.io import fits
 pytest.importorskip("jwst")
 pytestmark = pytest.mark.parity
 
-from harness import Case, run_case  # noqa: E402
+from harness import Case, keep_records, run_case  # noqa: E402
 from inputs import (  # noqa: E402
     all_of,
     as_files,
@@ -48,6 +48,9 @@ def outliers(**parameters):
 
 def extract(**parameters):
     return {"extract_1d": parameters}
+
+
+NO_APCORR = extract(apply_apcorr=False)
 
 
 def photometry(**parameters):
@@ -89,6 +92,65 @@ BY_WAVELENGTH = {"src_coeff": [[10.5, 0.5], [18.5, 0.5]], "independent_var": "wa
 NO_AREA = {"meta.photometry.pixelarea_steradians": None}
 CORNER = ("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2")
 
+SLIT = "MIR_LRS-FIXEDSLIT"
+FIXED_SLIT = {"meta.exposure.type": SLIT}
+OTHER_MEMBER = {
+    "meta.observation.date": "2031-01-02",
+    "meta.observation.time": "01:02:03.004",
+    "meta.exposure.start_time": 59000.5,
+    "meta.exposure.mid_time": 59000.75,
+    "meta.exposure.end_time": 69000.25,
+    "meta.exposure.duration": 123.25,
+    "meta.exposure.effective_exposure_time": 17.5,
+    "meta.exposure.elapsed_exposure_time": 18.5,
+    "meta.exposure.nframes": 3,
+    "meta.instrument.filter": "OTHER",
+    "meta.instrument.pupil": "ANOTHER",
+    "meta.program.title": "A much longer title than the one of the other member of the pair",
+    "meta.program.pi_name": None,
+    "meta.target.proposer_name": None,
+    "meta.target.ra": 12.5,
+    "meta.cal_step.jump": "SKIPPED",
+    "meta.cal_step.flat_field": None,
+    "meta.pointing.ra_v1": 1.5,
+    "meta.aperture.pps_name": "SOMETHING_NEW",
+}
+"""Metadata in which one member differs from the others, that are missing there, or only there."""
+
+
+OTHER_FOR_IMAGES = {
+    name: value
+    for name, value in OTHER_MEMBER.items()
+    if name.startswith(("meta.exposure", "meta.program", "meta.cal_step", "meta.observation"))
+}
+"""The same without what the table of photometry names."""
+
+
+def blended(number):
+    return in_model(number, OTHER_MEMBER)
+
+
+def dithered(given):
+    """Put the target where the middle of the array looks."""
+    from stdatamodels.jwst import datamodels
+
+    for path in given.members:
+        with datamodels.open(path) as model:
+            _, ny, nx = model.data.shape
+            ra, dec, _ = model.meta.wcs(nx / 2 + 0.7, ny / 2)
+            model.meta.dither.dithered_ra, model.meta.dither.dithered_dec = float(ra), float(dec)
+            model.save(path)
+    return given
+
+
+def without_background(aperture):
+    aperture.pop("bkg_coeff", None)
+
+
+def drop_last(content):
+    del content["products"][0]["members"][-1]
+
+
 IMAGING = [
     image("image", {}, segments=(26, 34), seed=1),
     image("image-defaults", outliers(), segments=(29, 1, 25), seed=2, chunk=None, jitter=0.3),
@@ -127,6 +189,7 @@ IMAGING = [
     image("image-more-members", edit=edit_asn(more_in_association), seed=33),
     image("image-no-effect", outliers(pixfrac=0.5, kernel="point", backg=2.0), seed=34),
     image("image-no-intstart", edit=in_model(0, UNCOUNTED), seed=35),
+    image("image-blend", edit=in_model(0, OTHER_FOR_IMAGES), seed=39),
     image("image-strange-unit", edit=in_model(None, {"meta.bunit_data": "adu"}), seed=36),
     image("mir-image", {}, mode="mir_image", segments=(26, 30), seed=23),
     image("mir-image-counts", mode="mir_image", photom=False, seed=24),
@@ -177,6 +240,43 @@ SPECTRA = [
         edit=reference(lambda a: a.update(extract_width=8.5, xstart=13, xstop=26)),
         seed=14,
     ),
+    spectrum("lrs-blend", "mir_lrs-slitless", edit=blended(1), seed=16),
+    spectrum("lrs-blend-first", "mir_lrs-slitless", edit=blended(0), segments=(4, 3, 5), seed=17),
+    spectrum(
+        "lrs-fixed-slit",
+        "mir_lrs-slitless",
+        edit=all_of(in_model(None, FIXED_SLIT), reference(lambda a: a.update(id=SLIT))),
+        srctype="EXTENDED",
+        seed=18,
+    ),
+    spectrum(
+        "lrs-fixed-slit-source",
+        "mir_lrs-slitless",
+        NO_APCORR,
+        edit=all_of(
+            in_model(None, FIXED_SLIT),
+            reference(lambda a: a.update(id=SLIT)),
+            dithered,
+        ),
+        seed=19,
+    ),
+    spectrum(
+        "lrs-other-order",
+        "mir_lrs-slitless",
+        edit=all_of(
+            in_model(1, {"meta.wcsinfo.spectral_order": 2}),
+            reference(lambda a: a.update(spectral_order=1)),
+        ),
+        seed=20,
+    ),
+    spectrum(
+        "lrs-background-nowhere",
+        "mir_lrs-slitless",
+        extract(subtract_background=True),
+        edit=reference(without_background),
+        seed=21,
+    ),
+    spectrum("grism-cube", "nrc_tsgrism", model="CubeModel", seed=9),
     spectrum("grism", "nrc_tsgrism", seed=1),
     spectrum("grism-damaged", "nrc_tsgrism", edit=damage, photom=True, seed=6),
     spectrum("grism-no-reference", "nrc_tsgrism", extract(override_extract1d="N/A"), seed=7),
@@ -201,7 +301,7 @@ SPECTRA = [
         seed=3,
     ),
     spectrum("lrs-source", "mir_lrs-slitless", extract(use_source_posn=True), seed=9),
-    spectrum("grism-no-wavelengths", "nrc_tsgrism", wavelength=False, seed=5),
+    spectrum("grism-no-wavelengths", "nrc_tsgrism", wavelength=False, shape=(24, 36), seed=5),
     spectrum("prism", "nrs_prism", outliers(), segments=(28, 5), seed=1),
     spectrum(
         "prism-poly",
@@ -229,6 +329,8 @@ SPECTRA = [
         int_times="exposure",
         seed=2,
     ),
+    spectrum("prism-white-min", "nrs_prism", {"white_light": {"min_wavelength": 2.0}}, seed=15),
+    spectrum("g395h-unequal", "nrs_g395h", edit=edit_asn(drop_last), segments=(4, 3), seed=4),
     spectrum("prism-damaged", "nrs_prism", edit=damage, seed=9),
     spectrum("prism-damaged-skip", "nrs_prism", outliers(skip=True), edit=damage, seed=10),
     spectrum("prism-no-reference", "nrs_prism", extract(override_extract1d="N/A"), seed=11),
@@ -246,6 +348,22 @@ SPECTRA = [
 ]
 
 
+FULL_SIZE = [
+    Case("full-image", "nrc_tsimage", {"segments": (50, 70), "seed": 71}, chunk=None),
+    Case(
+        "full-weak-lens",
+        "nrc_tsimage",
+        {"segments": (40,), "pupil": "WLP8", "seed": 72},
+        chunk=None,
+    ),
+    Case("full-mir-image", "mir_image", {"segments": (40, 30), "seed": 73}, chunk=None),
+    Case("full-lrs", "mir_lrs-slitless", {"segments": (5, 3), "seed": 74}, chunk=None),
+    Case("full-grism", "nrc_tsgrism", {"segments": (3, 2), "seed": 75}, chunk=None),
+    Case("full-prism", "nrs_prism", {"segments": (27, 6), "seed": 76}, chunk=None),
+    Case("full-g395h", "nrs_g395h", {"segments": (3, 2), "seed": 77}, chunk=None),
+]
+
+
 @pytest.mark.parametrize("case", IMAGING, ids=lambda c: c.name)
 def test_imaging(case, tmp_path):
     check(case, tmp_path, ("crfints", "phot"))
@@ -254,6 +372,13 @@ def test_imaging(case, tmp_path):
 @pytest.mark.parametrize("case", SPECTRA, ids=lambda c: c.name)
 def test_spectroscopy(case, tmp_path):
     check(case, tmp_path, ("crfints", "x1dints", "whtlt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FULL_SIZE, ids=lambda c: c.name)
+def test_full_size(case, tmp_path):
+    tables = ("phot",) if "image" in case.mode else ("x1dints", "whtlt")
+    check(case, tmp_path, ("crfints", *tables))
 
 
 def flagged(folder):
@@ -267,6 +392,7 @@ def check(case, folder, kinds):
     outcome = run_case(case, folder)
     left = outcome.comparison.unexplained({})
     assert not left, "\n".join([f"{len(left)} findings", *left[:40]])
+    keep_records(outcome.comparison)
     compared = {product for product, _ in outcome.comparison.records}
     skipped = case.steps.get("outlier_detection", {}).get("skip")
     assert compared == set(kinds) - ({"crfints"} if skipped else set())
