@@ -204,6 +204,53 @@ def test_on_a_cluster(kind, cluster, plans, reference, tmp_path):
     assert len(lazy) == len(plan.products)
 
 
+@pytest.mark.slow
+def test_a_worker_that_dies_once_costs_its_chunks_only(
+    cluster, plans, reference, tmp_path, monkeypatch
+):
+    died = str(tmp_path / "died")
+    real = build.extract_pass
+
+    def extract_pass(job, a, *rest):
+        if a == 10 and not Path(died).exists():
+            open(died, "w").close()
+            os._exit(1)
+        return real(job, a, *rest)
+
+    monkeypatch.setattr(build, "extract_pass", extract_pass)
+    plan = recut(plans["spectra"], 5)
+    plan.run(tmp_path / "out", scheduler=cluster.scheduler_address)
+    assert Path(died).exists()
+    same_products(products(tmp_path / "out"), reference("spectra"))
+
+
+@pytest.mark.slow
+def test_an_error_on_a_cluster_is_the_tasks_own(cluster, plans, tmp_path):
+    """The input is gone when the workers come to read it."""
+    plan = plans["images"]
+    member = plan.members[0]
+    source = dataclasses.replace(
+        member.program.source,
+        arrays=tuple(
+            dataclasses.replace(spec, path="/no/such_calints.fits")
+            for spec in member.program.source.arrays
+        ),
+    )
+    program = dataclasses.replace(member.program, source=source)
+    members = (dataclasses.replace(member, program=program), *plan.members[1:])
+    broken = dataclasses.replace(plan, members=members)
+    with pytest.raises(RunError, match=r"/no/such_calints\.fits: cannot be read any more"):
+        broken.run(tmp_path / "out", scheduler=cluster.scheduler_address)
+    nothing_final(plan, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_an_address_without_a_cluster_is_told_before_anything_is_written(plans, tmp_path):
+    with pytest.raises(InputError, match="cannot be reached"):
+        plans["images"].run(tmp_path / "out", scheduler="tcp://127.0.0.1:1")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
 # --- what travels ------------------------------------------------------------------------------
 
 REAL = ["nrc_tsimage", "mir_lrs-slitless", "nrc_tsgrism", "nrs_prism", "nrs_g395h"]
