@@ -248,7 +248,7 @@ def test_an_error_on_a_cluster_is_the_tasks_own(cluster, plans, tmp_path):
 def test_an_address_without_a_cluster_is_told_before_anything_is_written(plans, tmp_path):
     with pytest.raises(InputError, match="cannot be reached"):
         plans["images"].run(tmp_path / "out", scheduler="tcp://127.0.0.1:1")
-    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert not (tmp_path / "out").exists()
 
 
 # --- what travels ------------------------------------------------------------------------------
@@ -471,6 +471,20 @@ def same_pixels(found, expected):
                 if one.name in ("HDRTAB", "ASDF") or one.data is None:
                     continue
                 assert one.data.tobytes() == two.data.tobytes(), (name, one.name)
+
+
+def test_bad_usage_harms_no_interrupted_run(plans, reference, tmp_path, monkeypatch):
+    plan = recut(plans["images"], 8)
+    out = tmp_path / "out"
+    interrupted(plan, out, monkeypatch, 3)
+    left = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    with pytest.raises(InputError, match="expected threads"):
+        plan.run(out, resume=True, scheduler="thread")
+    with pytest.raises(InputError, match="expected threads"):
+        plan.run(out, scheduler="thread")
+    assert left == {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    plan.run(out, resume=True)
+    same_products(products(out), reference("images"))
 
 
 def interrupted(plan, out, monkeypatch, after=4):

@@ -16,7 +16,7 @@ import numpy as np
 
 from tso3dask.errors import InputError, RunError, Tso3Error
 
-__all__ = ["ChunkResult", "Journal", "Progress", "compute", "task_errors"]
+__all__ = ["ChunkResult", "Journal", "Progress", "compute", "connected", "task_errors"]
 
 Progress = Callable[[int, int, str], None]
 """Called with integrations done, integrations in all, and the phase."""
@@ -108,10 +108,16 @@ def task_errors(path: str, a: int, b: int) -> Any:
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Any:
-    """Connect to a scheduler address for a run, or yield None."""
-    if scheduler is None or scheduler in _LOCAL:
-        yield None
+def connected(scheduler: Any) -> Any:
+    """Yield a Client where ``scheduler`` is an address, else ``scheduler`` itself.
+
+    Raises
+    ------
+    InputError
+        If there is nobody at the address.
+    """
+    if scheduler is None or scheduler in _LOCAL or not isinstance(scheduler, str):
+        yield scheduler
         return
     try:
         from distributed import Client
@@ -149,7 +155,7 @@ def compute(
     graph: Mapping[Any, Any],
     keys: Iterable[Any],
     *,
-    scheduler: str | None = None,
+    scheduler: Any = None,
     workers: int | None = None,
     done: Callable[[ChunkResult], None] | None = None,
 ) -> list[Any]:
@@ -161,9 +167,9 @@ def compute(
         Tasks by key.
     keys : iterable
         Keys wanted.
-    scheduler : str, optional
-        ``threads``, ``processes``, ``synchronous`` or the address of a distributed scheduler; by
-        default the current distributed Client, then dask's configuration, then threads.
+    scheduler : str or Client, optional
+        ``threads``, ``processes``, ``synchronous``, the address of a distributed scheduler or a
+        Client; by default the current distributed Client, then dask's configuration, then threads.
     workers : int, optional
         Tasks at a time, for local schedulers.
     done : callable, optional
@@ -182,9 +188,9 @@ def compute(
     wanted = list(keys)
     if not wanted:
         return []
-    with _client(scheduler, workers) as client:
-        client = client or (None if scheduler in _LOCAL else _active_client())
-        if client is not None:
+    with connected(scheduler) as place:
+        client = _active_client() if place is None else place
+        if client is not None and not isinstance(client, str):
             return _on_cluster(client, graph, wanted, done)
     get = dask.base.get_scheduler(scheduler=scheduler) or dask.threaded.get
     options = {} if get is dask.local.get_sync else {"num_workers": workers}

@@ -13,7 +13,7 @@ from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
-from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute
+from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute, connected
 from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import RunResult, earlier_result, peak_memory, run_record
@@ -115,6 +115,19 @@ def run_plan(
     progress: Progress | None = None,
 ) -> RunResult:
     """Write the products of a plan. See `Plan.run`."""
+    with connected(scheduler) as place:  # before anything is written
+        return _run(plan, output_dir, place, workers, overwrite, resume, progress)
+
+
+def _run(
+    plan: Outline,
+    output_dir: Path,
+    scheduler: Any,
+    workers: int | None,
+    overwrite: bool,
+    resume: bool,
+    progress: Progress | None,
+) -> RunResult:
     started = time.perf_counter()
     finals = prepare_folder(plan, output_dir, overwrite, resume)
     run_id = plan.token[:12]
@@ -138,7 +151,7 @@ def run_plan(
             done=report.chunk,
         )
     except (KeyboardInterrupt, Exception) as error:
-        if not _keeps_parts(error):
+        if isinstance(error, InputError) and not resume:
             for part in parts:
                 part.unlink(missing_ok=True)
             journal.remove()
@@ -164,11 +177,6 @@ def _refuse_soss_spectra(plan: Outline, output_dir: Path) -> None:
             f"{len(plan.products.get('crfints', []))} crfints are in {output_dir}, and there are "
             "no spectra; skip extract_1d to end without this message"
         )
-
-
-def _keeps_parts(error: BaseException) -> bool:
-    """Whether finished work stays on disk for --resume: after anything but bad input."""
-    return not isinstance(error, InputError)
 
 
 def _stem(plan: Outline) -> str:

@@ -222,7 +222,11 @@ def extract_1d(
     reference.check_overrides(steps)
     segment = segment_of(dataset)
     given = steps.extract_1d.override_extract1d if extract1d is None else extract1d
-    regions = given if isinstance(given, Mapping) else reference.read_extract1d(given)
+    if isinstance(given, Mapping):
+        reference.check_regions(given, "extract1d")
+        regions: Mapping[str, Any] | None = given
+    else:
+        regions = reference.read_extract1d(given)
     correction = steps.extract_1d.override_apcorr if apcorr is None else apcorr
     table = reference.read_apcorr(correction, segment.exp_type)
     _require_whole_images(dataset, segment)

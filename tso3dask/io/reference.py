@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApcorrReference",
     "check_overrides",
+    "check_regions",
     "find_references",
     "read_apcorr",
     "read_extract1d",
@@ -32,6 +34,10 @@ _APCORR_MODELS = {
     "NRS_BRIGHTOBJ": "NrsFsApcorrModel",
     "NRS_FIXEDSLIT": "NrsFsApcorrModel",
 }
+_REGION_NUMBERS = frozenset(
+    {"xstart", "xstop", "ystart", "ystop", "extract_width", "bkg_order", "smoothing_length"}
+)
+_REGION_POLYNOMIALS = frozenset({"src_coeff", "bkg_coeff"})
 _FULL_FRAMES = {"MIRI": (1024, 1032)}
 _FULL_FRAME = (2048, 2048)
 
@@ -144,10 +150,48 @@ def read_extract1d(path: str | None) -> dict[str, Any] | None:
             f"{path}: extract1d reference: not valid JSON: {error.msg} at line {error.lineno} "
             f"column {error.colno}"
         ) from None
-    apertures = tree.get("apertures") if isinstance(tree, dict) else None
-    if not isinstance(apertures, list) or not all(isinstance(a, dict) for a in apertures):
-        raise InputError(f"{path}: extract1d reference: expected a list 'apertures'")
+    check_regions(tree, path)
     return tree
+
+
+def check_regions(tree: Any, where: str) -> None:
+    """Refuse extraction regions with entries of another type than they must have.
+
+    Parameters
+    ----------
+    tree : object
+        Content of an extract1d reference.
+    where : str
+        What errors call it.
+    """
+    apertures = tree.get("apertures") if isinstance(tree, Mapping) else None
+    if not isinstance(apertures, list) or not all(isinstance(a, Mapping) for a in apertures):
+        raise InputError(f"{where}: extract1d reference: expected a list 'apertures'")
+    for aperture in apertures:
+        for name, value in aperture.items():
+            expected = None
+            if value is None:
+                continue
+            if name in _REGION_NUMBERS and not _is_number(value):
+                expected = "a number"
+            elif name in _REGION_POLYNOMIALS and not _is_polynomials(value):
+                expected = "lists of numbers"
+            if expected:
+                raise InputError(
+                    f"{where}: extract1d reference: {name} of aperture "
+                    f"{aperture.get('id')!r}: expected {expected}, got {value!r}"
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_polynomials(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(one, Sequence) and not isinstance(one, str) and all(map(_is_number, one))
+        for one in value
+    )
 
 
 def read_apcorr(path: str | None, exp_type: str) -> ApcorrReference | None:

@@ -20,6 +20,7 @@ from tso3dask.schema import CUBES, EXTENSIONS
 
 __all__ = ["HDUInfo", "Segment", "open_segment"]
 
+_BLOCK = 2880
 _STORED = {-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4"}
 
 
@@ -263,7 +264,23 @@ def _read_layout(
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: its FITS headers cannot be read ({error})") from error
+    _check_end(path, size, hdus[-1])
     return tuple(hdus), tuple(headers), int_times
+
+
+def _check_end(path: Path, size: int, last: HDUInfo) -> None:
+    """Refuse a file that goes on after its last HDU: a header is cut off or damaged there."""
+    end = last.data_offset + last.data_size
+    if size <= end:
+        return
+    with path.open("rb") as handle:
+        handle.seek(end)
+        rest = handle.read(_BLOCK)
+    if rest.strip(b"\0 "):
+        raise InputError(
+            f"{path}: truncated or damaged: {size - end} bytes after {last.name} are not a whole "
+            "extension; fetch it again"
+        )
 
 
 def _check_complete(path: Path, size: int, hdu: HDUInfo, data: int) -> None:
