@@ -147,3 +147,30 @@ def test_other_fits_and_errors(tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             describe(tmp_path / name)
+
+
+def test_the_record_of_a_run(tmp_path):
+    record = {
+        "program": "tso3dask 0.1.0",
+        "association": "a_asn.json",
+        "integrations": 12,
+        "outliers": [{"n_outliers": 3}, {"n_outliers": 4}],
+        "seconds": 1.5,
+        "parameters": {"outlier_detection": {"snr": "5.0"}},
+        "products": {"phot": {"a_phot.ecsv": [1, 2]}},
+        "inputs": {"a_calints.fits": "0"},
+        "notes": ["all is well"],
+    }
+    path = tmp_path / "a_tso3dask.json"
+    path.write_text(json.dumps(record))
+    text = describe(path)
+    for part in ("record of a run", "outliers      7", "outlier_detection.snr = 5.0", "a_phot.ecsv"):
+        assert part in text
+    path.write_text("{}")
+    with pytest.raises(InputError, match="no record of a run"):
+        describe(path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        describe(tmp_path)

@@ -81,6 +81,7 @@ def _failed(text: str, error: BaseException, status: int) -> int:
 def _dispatch(words: list[str]) -> int:
     parser = _Parser(
         prog="tso3dask",
+        usage="tso3dask [-h] [--version] COMMAND ...",
         description="JWST stage-3 time-series processing on dask and xarray.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"

@@ -59,6 +59,10 @@ def run_demo(
         plan = _plan(made)
         figure = execute(plan, folder / name / "products", plots=True, overwrite=overwrite)
         figures.append(figure)
+        if figure is None:
+            say(
+                f"   no figure: {name} gives flagged pixels only, its spectra are not supported yet"
+            )
         say("")
     for figure in figures:
         if figure is not None:

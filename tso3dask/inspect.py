@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -41,9 +42,13 @@ def describe(path: str | os.PathLike[str]) -> str:
         If there is no such file or it is of no such kind.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give files, as {path}/*.fits")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     suffix = path.suffix.lower()
+    if path.name.endswith("_tso3dask.json"):
+        return _run_record(path)
     if suffix == ".json":
         return _association(path)
     if suffix == ".ecsv":
@@ -51,6 +56,32 @@ def describe(path: str | os.PathLike[str]) -> str:
     if suffix in (".fits", ".fit"):
         return _fits(path)
     raise InputError(f"{path}: expected .fits, .ecsv or an association (.json)")
+
+
+def _run_record(path: Path) -> str:
+    """Describe the record that a run leaves beside its products."""
+    try:
+        record = json.loads(path.read_text())
+        products = [name for names in record["products"].values() for name in names]
+        steps = [
+            f"{step}.{name} = {value}"
+            for step, values in record["parameters"].items()
+            for name, value in values.items()
+        ]
+        rows = [
+            ("made by", record["program"]),
+            ("association", record["association"]),
+            ("integrations", record["integrations"]),
+            ("outliers", sum(entry["n_outliers"] for entry in record["outliers"])),
+            ("seconds", record["seconds"]),
+            *(("parameter", text) for text in steps),
+            *(("product", name) for name in products),
+            *(("input", name) for name in record["inputs"]),
+            *(("note", note) for note in record["notes"]),
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is no record of a run ({error})") from None
+    return "\n".join([f"{path.name}: record of a run", *_rows(rows)])
 
 
 def _rows(pairs: Iterable[tuple[str, Any]]) -> list[str]:
@@ -161,7 +192,7 @@ def _segment(path: Path) -> str:
         (
             "integrations",
             f"{segment.nints}: {segment.int_start} to {segment.int_end}"
-            + (f" of {nints} in the exposure" if nints else ""),
+            + (f" of {nints} in the exposure" if nints and nints >= segment.int_end else ""),
         ),
         ("images", f"{segment.ny} rows x {segment.nx} columns"),
         ("unit", segment.get("BUNIT", "BUNIT is missing")),

@@ -150,6 +150,13 @@ def quicklook_of(plan: Any, result: Any) -> QuickLook | None:
     )
 
 
+def _numbers(member: Any) -> Array:
+    """Numbers of a member's integrations, counted from INTSTART where times are not known."""
+    if member.times.matched:
+        return member.times.int_num
+    return member.segment.int_start + np.arange(member.segment.nints)
+
+
 def _channel(label: str, plan: Any, result: Any, members: list[int]) -> Channel:
     """Join the rows of the members of one detector and order."""
     chosen = [plan.members[index] for index in members]
@@ -157,7 +164,7 @@ def _channel(label: str, plan: Any, result: Any, members: list[int]) -> Channel:
     sizes = [member.segment.nints for member in chosen]
     channel = Channel(
         label=label,
-        integration=np.concatenate([member.times.int_num for member in chosen]),
+        integration=np.concatenate([_numbers(member) for member in chosen]),
         flux=np.full(sum(sizes), np.nan),
         bjd=np.concatenate([member.times.times["tdb_mid"] for member in chosen]),
         mjd=np.concatenate([member.times.times["mjd_avg"] for member in chosen]),

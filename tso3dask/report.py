@@ -282,17 +282,28 @@ def _limits(values: Array) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+def _power(fluxes: list[Array]) -> int:
+    """Power of ten that fluxes are shown in: 0 for numbers of a few digits, else a third one."""
+    finite = np.concatenate([flux[np.isfinite(flux)] for flux in fluxes])
+    largest = np.abs(finite).max() if finite.size else 0.0
+    if not 0 < largest < np.inf or 1e-2 <= largest < 1e4:
+        return 0
+    return int(3 * np.floor(np.log10(largest) / 3))
+
+
 def _draw_raw(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]) -> None:
+    power = _power([channel.flux for channel in channels])
     for channel, index in zip(channels, indices, strict=True):
-        _points(axis, time.of(channel), channel.flux, index, medians=False)
+        _points(axis, time.of(channel), channel.flux / 10.0**power, index, medians=False)
     first = channels[0]
-    unit = f"\n({first.unit})" if first.unit else ""
+    scale = f"$10^{{{power}}}$ " if power else ""
+    unit = f"\n({scale}{first.unit})" if scale or first.unit else ""
     axis.set_ylabel(f"{first.flux_name}{unit}")
     low, high = axis.get_ylim()
     if len(channels) > 1 and low > 0 and high / low > 8:
         axis.set_yscale("log")
     else:
-        axis.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 5))
+        axis.ticklabel_format(axis="y", useOffset=False, style="plain")
 
 
 def _relative(flux: Array) -> Array:

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("shape", _shape, "array size as NYxNX, for small tests"),
     ):
         parser.add_argument(
-            f"--{name}", type=kind, default=unset, help=text, metavar=name.upper().split("-")[0]
+            f"--{name}", type=kind, default=unset, help=text, metavar=name.upper().replace("-", "_")
         )
     for name, text in (
         ("photom", "flux-calibrated pixels"),
