@@ -1,32 +1,29 @@
 """Time the rolling median and the whole outlier step against copying the same arrays.
 
-    python benchmarks/outliers.py --shape 200 256 2048 --window 25 --repeat 5 --json out.json
+    python benchmarks/outliers.py --shape 200 256 2048 --window 25 --jwst 30
 
-Where jwst can be imported, ``--jwst`` times its step once on the same cube (tens of seconds for a
-large one) and compares all arrays bit for bit.  Every figure is the least of the repeats, with
-buffers that were written to before.
+Figures are seconds for the whole cube, in one thread, with buffers that were written to before.
+``--jwst N`` times jwst's step on the first N integrations and compares all six arrays bit for bit.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from _common import Report, clock, jwst_option, options, ratios
 
 from tso3dask.ops.dq import interpret_good_bits
 from tso3dask.ops.medians import Window, nanmedian_image, rolling_median
 from tso3dask.ops.outliers import flag_block
 
 VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
+NAMES = ("sci", "dq", "err", *VARIANCES)
+Cube = dict[str, np.ndarray]
 
 
-def make_cube(shape: tuple[int, int, int], seed: int = 1) -> dict[str, np.ndarray]:
+def make_cube(shape: tuple[int, int, int], seed: int = 1) -> Cube:
     """Return normal noise with scattered spikes, NaN and bad pixels, some of them bad for good."""
     rng = np.random.default_rng(seed)
     cube = {"sci": rng.standard_normal(shape, np.float32) + np.float32(100)}
@@ -41,121 +38,106 @@ def make_cube(shape: tuple[int, int, int], seed: int = 1) -> dict[str, np.ndarra
     return cube
 
 
-def least(run: Callable[[], Any], repeat: int) -> tuple[float, float]:
-    """Wall and CPU seconds of the quickest of several runs."""
-    best = (float("inf"), 0.0)
-    for _ in range(repeat):
-        wall, cpu = time.perf_counter(), time.thread_time()
-        run()
-        best = min(best, (time.perf_counter() - wall, time.thread_time() - cpu))
-    return best
+def flag(cube: Cube, out: Cube, window: Window, block: int) -> None:
+    """Do the whole step, some integrations at a time."""
+    nints = len(cube["sci"])
+    image = None if window.rolling else nanmedian_image(cube["sci"])
+    for a in range(0, nints, block):
+        b = min(a + block, nints)
+        low, high = window.input_range(a, b)
+        flag_block(
+            cube["sci"][low:high],
+            cube["dq"][low:high],
+            cube["err"][a:b],
+            {name: cube[name][a:b] for name in VARIANCES},
+            first=low,
+            a=a,
+            b=b,
+            window=window,
+            bad_bits=interpret_good_bits("~DO_NOT_USE"),
+            snr=5.0,
+            median=image,
+            out={name: array[a:b] for name, array in out.items()},
+        )
 
 
-def time_jwst(cube: dict[str, np.ndarray], width: int, ours: dict[str, np.ndarray]) -> dict:
-    """Run jwst's step once on a copy, and compare."""
+def jwst_step(cube: Cube, width: int) -> Callable[[], Cube]:
+    """Return a function that does the step with jwst's code, in a copy."""
     from jwst.outlier_detection.tso import detect_outliers
     from stdatamodels.jwst.datamodels import CubeModel
 
-    names = {"data": "sci", "dq": "dq", "err": "err"} | {name: name for name in VARIANCES}
-    model = CubeModel(**{name: cube[key].copy() for name, key in names.items()})
-    start = time.perf_counter()
-    detect_outliers(model, False, "~DO_NOT_USE", 0.7, width, 5.0, None)
-    seconds = time.perf_counter() - start
-    same = all(
-        np.array_equal(getattr(model, name), ours[key], equal_nan=key != "dq")
-        for name, key in names.items()
-    )
-    return {"seconds": seconds, "identical": same}
+    names = {name: name for name in NAMES} | {"sci": "data"}
+    model = CubeModel(**{name: cube[key].copy() for key, name in names.items()})
+
+    def step() -> Cube:
+        detect_outliers(model, False, "~DO_NOT_USE", 0.7, width, 5.0, None)
+        return {key: getattr(model, name) for key, name in names.items()}
+
+    return step
 
 
-def main() -> None:
+def compare(theirs: Cube, ours: Cube) -> dict[str, Any]:
+    """Whether arrays are the same, bit for bit but for the kind of NaN."""
+    same = {
+        name: np.array_equal(theirs[name], ours[name], equal_nan=name != "dq") for name in NAMES
+    }
+    return {"identical": same, "outliers": int(np.sum((ours["dq"] & 16) > 0))}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__, "outliers")
     parser.add_argument("--shape", nargs=3, type=int, default=(64, 256, 512))
     parser.add_argument("--window", type=int, default=25)
     parser.add_argument("--block", type=int, default=0, help="integrations per call; 0: all")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--jwst", action="store_true", help="also time jwst, once")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
-    args = parser.parse_args()
+    jwst_option(parser)
+    args = parser.parse_args(argv)
+    report = Report("outliers", args)
 
     shape = tuple(args.shape)
     cube = make_cube(shape)
     nints = shape[0]
-    window = Window(args.window, nints)
-    bad_bits = interpret_good_bits("~DO_NOT_USE")
-    names = ("sci", "dq", "err", *VARIANCES)
-    out = {name: np.zeros_like(cube[name]) for name in names}
-    block = args.block or nints
-    image = None if window.rolling else nanmedian_image(cube["sci"])
-
-    def flag(target: dict[str, np.ndarray]) -> None:
-        for a in range(0, nints, block):
-            b = min(a + block, nints)
-            low, high = window.input_range(a, b)
-            flag_block(
-                cube["sci"][low:high],
-                cube["dq"][low:high],
-                cube["err"][a:b],
-                {name: cube[name][a:b] for name in VARIANCES},
-                first=low,
-                a=a,
-                b=b,
-                window=window,
-                bad_bits=bad_bits,
-                snr=5.0,
-                median=image,
-                out={name: array[a:b] for name, array in target.items()},
-            )
+    window, block = Window(args.window, nints), args.block or nints
+    part = {name: array[: args.jwst].copy() for name, array in cube.items()}
+    out = {name: np.zeros_like(cube[name]) for name in NAMES}
 
     def copy() -> None:
-        for name in names:
+        for name in NAMES:
             np.copyto(out[name], cube[name])
 
-    runs: dict[str, Callable[[], Any]] = {"copy sci": lambda: np.copyto(out["sci"], cube["sci"])}
+    runs: dict[str, Callable[[], Any]] = {
+        "copy of sci": lambda: np.copyto(out["sci"], cube["sci"]),
+        "median image": lambda: nanmedian_image(cube["sci"]),
+        "copy": copy,
+        "whole step": lambda: flag(cube, out, window, block),
+    }
     if window.rolling:
         medians = np.zeros(shape, window.dtype)
         runs["rolling median"] = lambda: rolling_median(
             cube["sci"], 0, 0, nints, window, out=medians
         )
-    runs["median image"] = lambda: nanmedian_image(cube["sci"])
-    runs["copy all"] = copy
-    runs["whole step"] = lambda: flag(out)
-    figures: dict[str, Any] = {}
-    for name, run in runs.items():
-        start = time.perf_counter()
-        run()
-        first = time.perf_counter() - start
-        wall, cpu = least(run, args.repeat)
-        figures[name] = {"seconds": wall, "cpu": cpu, "first": first}
+    figures = {name: clock(run, args.repeat) for name, run in runs.items()}
+    in_place = {name: cube[name] if name not in ("sci", "dq") else out[name] for name in NAMES}
+    figures["whole step, in place"] = clock(
+        lambda: flag(cube, in_place, window, block), args.repeat
+    )
+    pairs = [("rolling median", "copy of sci"), ("whole step", "copy")]
+    pairs += [("whole step, in place", "copy")]
+    case = "x".join(map(str, shape)) + f", window {args.window}"
+    report.add(case, figures, shape=shape, ratios=ratios(figures, pairs))
     if args.jwst:
-        figures["jwst"] = time_jwst(cube, args.window, out)
-    in_place = {name: cube[name] if name not in ("sci", "dq") else out[name] for name in names}
-    flag(in_place)
-    wall, cpu = least(lambda: flag(in_place), args.repeat)
-    figures["whole step, err and variances in place"] = {"seconds": wall, "cpu": cpu}
+        n = len(part["sci"])
+        found = {name: np.zeros_like(array) for name, array in part.items()}
+        few = Window(args.window, n)
 
-    report = {
-        "shape": shape,
-        "window": args.window,
-        "block": block,
-        "figures": figures,
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": __import__("numba").__version__,
-    }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+        def ours() -> Cube:
+            flag(part, found, few, n)
+            return found
 
-
-def _processor() -> str:
-    from tso3dask.ops._vector_jit import LANES
-
-    return f"{platform.processor() or 'unknown'}, {LANES} lanes"
+        report.add_beside_jwst(
+            f"{n} integrations", part["sci"].shape, jwst_step(part, args.window), ours, compare
+        )
+    report.write()
 
 
 if __name__ == "__main__":

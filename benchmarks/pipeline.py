@@ -1,0 +1,203 @@
+"""Time whole runs in new processes: tso3dask, a copy of the input, and jwst where there is one.
+
+    python benchmarks/pipeline.py --cases mir_lrs-slitless:300 --memory-case nrs_prism:160
+
+A case is a mode of the simulator, the number of integrations and, for small trials, the size of
+the array: ``MODE:INTEGRATIONS[:NYxNX]``. Observations and products are written to a temporary
+folder (``--folder``: where) and removed. Figures are seconds of whole processes, imports included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _common import Figure, Report, options, ratios, summary
+
+HERE = Path(__file__).parent
+TSO3DASK = (sys.executable, "-m", "tso3dask")
+CASES = ("mir_lrs-slitless:300", "nrc_tsimage:2000", "nrc_tsgrism:32")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is simulated."""
+
+    mode: str
+    nints: int
+    shape: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """Read ``MODE:INTEGRATIONS[:NYxNX]``."""
+        mode, nints, *shape = text.split(":")
+        return cls(mode, int(nints), *shape)
+
+    def times(self, factor: int) -> Case:
+        """The same with more integrations."""
+        return Case(self.mode, self.nints * factor, self.shape)
+
+    def __str__(self) -> str:
+        shape = f" of {self.shape}" if self.shape else ""
+        return f"{self.mode}, {self.nints} integrations{shape}"
+
+
+class ProcessError(RuntimeError):
+    """A process that did not do what it should."""
+
+
+def process(command: Sequence[str | Path], log: Path) -> tuple[float, float, float]:
+    """Run a command; return wall and CPU seconds and its peak resident memory in MB.
+
+    The peak that the system reports of a child is at least that of its parent when it started, so
+    nothing large is imported here.
+    """
+    os.sync()  # what was written before shall not be paid for now
+    with log.open("w") as stream:
+        start = time.perf_counter()
+        child = subprocess.Popen([str(word) for word in command], stdout=stream, stderr=stream)
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        tail = "\n".join(log.read_text().splitlines()[-15:])
+        raise ProcessError(f"exit {child.returncode} of {' '.join(map(str, command))}\n{tail}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e6
+
+
+def simulate(case: Case, folder: Path) -> tuple[Path, Path, list[Path]]:
+    """Write an observation in one segment; return association, parameters and members."""
+    words: list[str | Path] = [
+        *TSO3DASK,
+        "simulate",
+        case.mode,
+        "-o",
+        folder,
+        "--nints",
+        str(case.nints),
+    ]
+    words += ["--segments", "1"] + (["--shape", case.shape] if case.shape else [])
+    process(words, folder.with_suffix(".log"))
+    (association,) = folder.glob("*_asn.json")
+    return association, folder / "steps.json", sorted(folder.glob("*_calints.fits"))
+
+
+def measure(runs: Sequence[tuple[float, float, float]]) -> Figure:
+    """Times and the largest peak of several runs."""
+    peak = max(mb for _, _, mb in runs)
+    return summary([(wall, cpu) for wall, cpu, _ in runs]) | {"peak_mb": round(peak, 1)}
+
+
+def size(paths: Sequence[Path]) -> float:
+    """Size of files in MB."""
+    return sum(path.stat().st_size for path in paths) / 1e6
+
+
+def run_case(case: Case, work: Path, repeat: int, jwst: Path | None) -> dict[str, Any]:
+    """Simulate, run everything, and return what to report."""
+    association, steps, members = simulate(case, work / "input")
+    log, out = work / "run.log", work / "products"
+    copies = []
+    for _ in range(repeat):
+        (work / "copy").mkdir()
+        copies.append(process(["cp", *members, work / "copy"], log))
+        shutil.rmtree(work / "copy")
+    given: list[str | Path] = [association, "--params", steps]
+    plans = [process([*TSO3DASK, "plan", *given], log) for _ in range(repeat)]
+    runs = []
+    for _ in range(repeat):
+        shutil.rmtree(out, ignore_errors=True)
+        runs.append(process([*TSO3DASK, "run", *given, "-o", out, "--no-plots"], log))
+    products = sorted(path for path in out.iterdir() if path.suffix in (".fits", ".ecsv"))
+    found: dict[str, Any] = {
+        "input_mb": round(size(members), 3),
+        "products_mb": round(size(products), 3),
+        "products": [path.name for path in products],
+    }
+    figures = {"cp": measure(copies), "plan": measure(plans), "tso3dask": measure(runs)}
+    shutil.rmtree(out)
+    if jwst:
+        script = HERE / "_run_jwst.py"
+        figures["jwst"] = measure([process([jwst, script, association, steps, out], log)])
+        found["jwst"] = json.loads(log.read_text().splitlines()[-1])
+        shutil.rmtree(out)
+    shutil.rmtree(work / "input")
+    return found | {"figures": figures, "ratios": run_ratios(figures)}
+
+
+def run_ratios(figures: dict[str, Figure]) -> dict[str, float]:
+    """Ratios of wall, CPU and memory."""
+    peer = ("jwst", "tso3dask")
+    floor = [("tso3dask", "cp"), ("jwst", "cp")]
+    return (
+        ratios(figures, [*floor, peer], "min")
+        | ratios(figures, [peer], "cpu")
+        | ratios(figures, [peer], "peak_mb")
+    )
+
+
+def memory(case: Case, work: Path) -> dict[str, Any]:
+    """Peaks of runs of one and of eight times the integrations."""
+    figures = {}
+    for factor in (1, 8):
+        found = run_case(case.times(factor), work, 1, None)
+        figures[f"{factor}x"] = found["figures"]["tso3dask"] | {"input_mb": found["input_mb"]}
+    return {"figures": figures, "ratios": ratios(figures, [("8x", "1x")], "peak_mb")}
+
+
+def peer(args: argparse.Namespace) -> Path | None:
+    """Python with jwst, if any."""
+    if args.no_jwst:
+        return None
+    if args.jwst_python:
+        return args.jwst_python
+    return Path(sys.executable) if importlib.util.find_spec("jwst") else None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = options(__doc__, "pipeline", repeat=3)
+    parser.add_argument("--cases", nargs="*", type=Case.parse, default=[*map(Case.parse, CASES)])
+    parser.add_argument("--memory-case", type=Case.parse, help="also run it at 1x and 8x")
+    parser.add_argument("--jwst-python", type=Path, help="Python that has jwst (this one)")
+    parser.add_argument("--no-jwst", action="store_true", help="leave jwst out")
+    parser.add_argument("--no-warm-up", action="store_true", help="kernels are compiled already")
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    args = parser.parse_args(argv)
+    jwst = peer(args)
+    shown = argparse.Namespace(**vars(args))
+    shown.cases, shown.memory_case = [*map(str, args.cases)], str(args.memory_case)
+    report = Report("pipeline", shown)
+    with tempfile.TemporaryDirectory(prefix="tso3dask-benchmark.", dir=args.folder) as folder:
+        work = Path(folder)
+        for case in args.cases:
+            if not args.no_warm_up:
+                warm_up(case, work)
+            report.add(str(case), **run_case(case, work, args.repeat, jwst))
+        if args.memory_case:
+            if not args.no_warm_up:
+                warm_up(args.memory_case, work)
+            found = memory(args.memory_case, work)
+            report.add(f"memory, {args.memory_case}", **found)
+    report.write()
+
+
+def warm_up(case: Case, work: Path) -> None:
+    """Let kernels be compiled and kept by a small run of the same kind."""
+    run_case(Case(case.mode, min(case.nints, 30), case.shape), work, 1, None)
+
+
+if __name__ == "__main__":
+    main()
