@@ -113,6 +113,10 @@ class Plan(Outline):
         steps = [dataset.__dask_postcompute__() for dataset in flat]
         return lazy.finish, (steps, lazy.leaf_paths(self._collections))
 
+    @staticmethod
+    def __dask_optimize__(graph: Any, keys: Any, **options: Any) -> Any:
+        return graph  # every task of it is needed
+
     __dask_scheduler__ = staticmethod(dask.threaded.get)
 
     def __dask_tokenize__(self) -> str:
