@@ -164,7 +164,8 @@ def test_the_record_of_a_run(tmp_path):
     path = tmp_path / "a_tso3dask.json"
     path.write_text(json.dumps(record))
     text = describe(path)
-    for part in ("record of a run", "outliers      7", "outlier_detection.snr = 5.0", "a_phot.ecsv"):
+    parts = ("record of a run", "outliers      7", "outlier_detection.snr = 5.0", "a_phot.ecsv")
+    for part in parts:
         assert part in text
     path.write_text("{}")
     with pytest.raises(InputError, match="no record of a run"):
