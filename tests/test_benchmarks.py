@@ -1,0 +1,135 @@
+"""Benchmarks run, and their results have the promised keys; no time is tested."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+TOP = {"benchmark", "arguments", "date", "versions", "machine", "load", "cases"}
+
+KERNELS = {
+    "outliers": ["--shape", "30", "8", "16"],
+    "photometry": ["--shape", "6", "32", "32"],
+    "extraction": ["--modes", "tiny", "--integrations", "2"],
+}
+
+TINY = "mir_lrs-slitless:30:26x20"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a script of the folder in this process; return its file of results."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def run(name, *words):
+        for loaded in ("_common", name):
+            sys.modules.pop(loaded, None)
+        script = importlib.import_module(name)
+        path = tmp_path / "results" / f"{name}.json"
+        try:
+            script.main([*words, "--repeat", "1", "--json", str(path)])
+        finally:
+            for loaded in ("_common", name):
+                sys.modules.pop(loaded, None)
+        assert str(path) in capsys.readouterr().out
+        return json.loads(path.read_text())
+
+    return run
+
+
+def check(result, name):
+    assert result.keys() >= TOP
+    assert result["benchmark"] == name
+    assert result["versions"].keys() >= {"python", "numpy", "numba"}
+    assert result["machine"].keys() == {"processor", "cores", "memory_gb", "system"}
+    assert result["load"].keys() == {"before", "after"}
+    assert result["cases"]
+    for case in result["cases"]:
+        assert case.keys() >= {"case", "figures", "ratios"}
+        for figure in case["figures"].values():
+            assert figure.keys() >= {"min", "median", "cpu"}
+            assert 0 < figure["min"] <= figure["median"]
+        assert all(ratio > 0 for ratio in case["ratios"].values())
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels(run, name):
+    result = run(name, *KERNELS[name])
+    check(result, name)
+    for case in result["cases"]:
+        assert "copy" in case["figures"]
+        assert all("first" in figure for figure in case["figures"].values())
+
+
+def test_whole_run(run):
+    result = run("pipeline", "--cases", TINY, "--no-warm-up", "--no-jwst")
+    check(result, "pipeline")
+    (case,) = result["cases"]
+    assert case["figures"].keys() == {"cp", "plan", "tso3dask"}
+    assert case["ratios"].keys() == {"tso3dask / cp, wall"}
+    assert case["input_mb"] > 0
+    assert [name.rsplit("_", 1)[1] for name in case["products"]] == [
+        "whtlt.ecsv",
+        "x1dints.fits",
+        "crfints.fits",
+    ]
+    assert all(figure["peak_mb"] > 1 for figure in case["figures"].values())
+
+
+@pytest.mark.slow
+def test_memory(run):
+    result = run("pipeline", "--cases", "--memory-case", TINY)
+    check(result, "pipeline")
+    (case,) = result["cases"]
+    assert case["figures"].keys() == {"1x", "8x"}
+    assert case["ratios"].keys() == {"8x / 1x, peak"}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_beside_jwst(run, name):
+    pytest.importorskip("jwst")
+    result = run(name, *KERNELS[name], "--jwst", "2")
+    check(result, name)
+    beside = [case for case in result["cases"] if case["case"].endswith("beside jwst")]
+    assert beside
+    for case in beside:
+        assert case["figures"].keys() == {"jwst", "tso3dask"}
+        assert case["agreement"]
+
+
+@pytest.mark.parity
+def test_whole_run_beside_jwst(run):
+    pytest.importorskip("jwst")
+    result = run("pipeline", "--cases", TINY, "--no-warm-up", "--jwst-python", sys.executable)
+    check(result, "pipeline")
+    (case,) = result["cases"]
+    assert case["jwst"].keys() == {"version", "imports", "run"}
+    assert case["ratios"].keys() == {
+        "tso3dask / cp, wall",
+        "jwst / cp, wall",
+        "jwst / tso3dask, wall",
+        "jwst / tso3dask, CPU",
+        "jwst / tso3dask, peak",
+    }
+
+
+def test_summary(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    summary = importlib.import_module("summary")
+    reference = json.loads((BENCHMARKS / "results" / "reference.json").read_text())
+    for result in reference:
+        check(result, result["benchmark"])
+    path = tmp_path / "all.json"
+    summary.main([str(BENCHMARKS / "results" / "reference.json"), "--json", str(path)])
+    text = capsys.readouterr().out
+    assert all(f"### {result['benchmark']}.py" in text for result in reference)
+    assert json.loads(path.read_text()) == reference
+    for name in ("_common", "summary"):
+        sys.modules.pop(name, None)
