@@ -189,6 +189,7 @@ def parse_steps(
         parsed[step] = _parse_step(step, values, explicit, without_effect)
     parameters = PipelineParameters(**parsed, explicit=frozenset(explicit))  # type: ignore[arg-type]
     _check_radii(parameters.tso_photometry)
+    _check_wavelengths(parameters.white_light)
     if not without_effect:
         return parameters
     note = "no effect on time series, ignored: " + ", ".join(without_effect)
@@ -237,6 +238,14 @@ def _unknown_parameter(step: str, name: str, table: dict[str, Parameter]) -> str
     if name == "override_readnoise":
         return f"step '{step}' has no parameter '{name}': nothing in this pipeline reads readnoise"
     return f"step '{step}' has no parameter '{name}'.{nearest(str(name), table)}"
+
+
+def _check_wavelengths(white_light: WhiteLight) -> None:
+    low, high = white_light.min_wavelength, white_light.max_wavelength
+    if low is not None and high is not None and not low < high:
+        raise InputError(
+            f"white_light.min_wavelength is {low}, max_wavelength {high}; the first must be smaller"
+        )
 
 
 def _check_radii(photometry: TsoPhotometry) -> None:

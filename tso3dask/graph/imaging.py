@@ -106,9 +106,11 @@ def imaging_setup(
                 f"{segment.path}: {keyword} is missing; tso_photometry needs the planned position "
                 "and the unit of the pixels"
             )
-    units = to_flux_units(
-        str(segment.get("BUNIT")), segment.get("PIXAR_SR"), segment.get("EFFINTTM"), gain
-    )
+    keywords = (segment.get("PIXAR_SR"), segment.get("EFFINTTM"))
+    try:
+        units = to_flux_units(str(segment.get("BUNIT")), *keywords, gain)
+    except InputError as error:
+        raise InputError(f"{segment.path}: {error}") from None
     notes = []
     if not units.expected:
         notes.append(

@@ -285,7 +285,14 @@ def _needed_references(
 
 
 def _left_out(observation: Observation, parameters: PipelineParameters, kind: str) -> Iterable[str]:
-    """Notes on references that were given and are of no use here."""
+    """Notes on parameters and references that were given and are of no use here."""
+    spectral = ("extract_1d", "white_light", "photom", "pixel_replace", "adaptive_trace_model")
+    idle = spectral if kind == "imaging" else ("tso_photometry",)
+    for name in idle:
+        named = [p for p in sorted(parameters.explicit) if p.startswith(f"{name}.")]
+        named = [p for p in named if not p.endswith(".skip") and ".override_" not in p]
+        if named:
+            yield f"{name} has no part in {observation.exp_type}: {', '.join(named)} left out"
     step = parameters.extract_1d
     given = parameters.override("apcorr") not in (None, "N/A")
     if kind != "spectroscopy" or step.skip or not step.apply_apcorr or not given:

@@ -14,12 +14,18 @@ __all__ = ["add_arguments", "run_from_args"]
 
 def _sizes(text: str) -> int | list[int]:
     """Read a number of segments, or their sizes separated by commas."""
-    sizes = [int(part) for part in text.split(",")]
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected 3 or 50,50,20, got {text!r}") from None
     return sizes if "," in text else sizes[0]
 
 
 def _shape(text: str) -> tuple[int, int]:
-    ny, nx = (int(part) for part in text.lower().split("x"))
+    try:
+        ny, nx = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NYxNX as 64x64, got {text!r}") from None
     return ny, nx
 
 

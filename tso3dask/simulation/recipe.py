@@ -127,11 +127,13 @@ def _number(name: str, value: float, low: float, high: float) -> float:
     return number
 
 
-def _count(name: str, value: int, low: int = 1) -> int:
+def _count(name: str, value: int, low: int = 1, high: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
         raise InputError(
             f"simulate: {name} must be a whole number of at least {low}, got {value!r}"
         )
+    if high is not None and value > high:
+        raise InputError(f"simulate: {name} must be at most {high}, got {value!r}")
     return int(value)
 
 
@@ -215,7 +217,7 @@ def make_recipe(
         raise InputError(f"simulate: shape must be (ny, nx), got {shape!r}") from None
     return Recipe(
         mode=chosen,
-        shape=(_count("ny", ny, 8), _count("nx", nx, 8)),
+        shape=(_count("ny", ny, 8, 2048), _count("nx", nx, 8, 2048)),
         nints=nints,
         segments=_segments(segments, nints),
         exposures=_count("exposures", exposures),
