@@ -11,12 +11,22 @@ import pytest
 import tso3dask as tso3
 from tso3dask.graph import dataset as dataset_module
 from tso3dask.graph import steps
-from tso3dask.graph.arrays import chunk_bounds, picked_arrays, program_of
+from tso3dask.graph.arrays import (
+    chunk_bounds,
+    expression_engine,
+    picked_arrays,
+    program_of,
+)
 from tso3dask.graph.program import Program
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.io.segment import open_segment
 
 CUBES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
+
+
+graphs_only = pytest.mark.skipif(
+    expression_engine(), reason="dask arrays as expressions have no such function or task count"
+)
 
 
 def refuse(*args, **kwargs):
@@ -83,9 +93,10 @@ def test_other_chunks_have_other_names(member):
     a, b = (tso3.open_segment(member, chunks=n) for n in (4, 9))
     keys = [set(dict(ds.sci.data.__dask_graph__())) for ds in (a, b)]
     assert not keys[0] & keys[1]
-    np.testing.assert_array_equal(dask.compute(a.sci.data, b.sci.data)[0], a.sci.values)
-    difference = (steps.outlier_detection(a).dq != steps.outlier_detection(b).dq).data
-    assert not difference.compute().any()
+    one, two = dask.compute(a.sci.data, b.sci.data)
+    np.testing.assert_array_equal(one, two)
+    one, two = dask.compute(*(steps.outlier_detection(ds).dq.data for ds in (a, b)))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_files_of_other_chunks_meet_in_one_computation(spectra):
@@ -144,6 +155,7 @@ def keys_of(arrays):
     return {key for array in arrays for key in dict(array.__dask_graph__())}
 
 
+@graphs_only
 def test_number_of_tasks(member):
     """One task per chunk, and one pick per chunk and variable; nothing more."""
     flagged = steps.outlier_detection(tso3.open_segment(member, chunks=5))
@@ -151,6 +163,7 @@ def test_number_of_tasks(member):
     assert len(keys) == 7 * (1 + len(CUBES))
 
 
+@graphs_only
 def test_prologue_is_shared(spectra):
     """A segment shorter than the window: its median is made once, in tiles."""
     flagged = steps.outlier_detection(tso3.open_segment(spectra.members[1], chunks=5))
@@ -186,7 +199,7 @@ def test_untouched_pixels_are_recognised(member):
         lambda d: d[:, 2:],
         lambda d: d.rechunk((3, -1, -1)),
         lambda d: d.map_blocks(np.abs),
-        lambda d: da.where(d > 0, d, 0),
+        pytest.param(lambda d: da.where(d > 0, d, 0), marks=graphs_only),
         lambda d: d.astype("f8"),
         lambda d: da.from_array(d.compute(scheduler="synchronous")),
         lambda d: d[::-1],
@@ -204,7 +217,8 @@ def test_other_things_have_no_program():
 
 def test_pixels_of_two_files_are_not_one_program(spectra):
     first, second = (tso3.open_segment(m) for m in spectra.members[:2])
-    mixed = first.assign(err=second.err.isel(integration=[0] * 34).drop_vars(second.err.coords))
+    err = second.err.isel(integration=slice(0, 5)).drop_vars(second.err.coords)
+    mixed = first.isel(integration=slice(0, 5)).assign(err=err)
     assert dataset_module.common_program(mixed) is None
     assert dataset_module.common_program(first.drop_vars("err")) is None
     assert dataset_module.common_program(first.isel(integration=slice(0, 5))) is None

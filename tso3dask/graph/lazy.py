@@ -12,7 +12,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError
-from tso3dask.graph.arrays import chunk_bounds, picked_arrays
+from tso3dask.graph.arrays import chunk_bounds, picked_arrays, settled
 from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
 from tso3dask.graph.dataset import coordinates, program_dataset
 from tso3dask.graph.execute import ChunkResult
@@ -199,7 +199,25 @@ def phot(plan: Outline) -> xr.Dataset:
         job = ImagingJob(member.index, member.program, plan.budget.sub_block, path, setup)
         label = f"{member.label}-lazy-{tokenize(plan.token, member.chunks)[:16]}"
         parts.append(photometry_dataset(member.segment, job, member.chunks, label))
-    return xr.concat(parts, dim="integration", join="outer", combine_attrs="override")
+    return _in_a_row(parts)
+
+
+def _in_a_row(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Join tables of one column per variable; NaN where a part has no such column."""
+    first = parts[0]
+    variables = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        pieces = [
+            part[name].data if name in part else da.full(part.sizes["integration"], np.nan)
+            for part in parts
+        ]
+        attrs = next(part[name].attrs for part in parts if name in part)
+        variables[name] = xr.Variable("integration", da.concatenate(pieces), attrs)
+    coords = {
+        name: xr.Variable("integration", np.concatenate([p[name].values for p in parts]), c.attrs)
+        for name, c in first.coords.items()
+    }
+    return xr.Dataset(variables, coords=coords, attrs=first.attrs)
 
 
 def photometry_dataset(
@@ -306,23 +324,42 @@ def whtlt(plan: Outline) -> xr.Dataset:
         if member.index in sums:
             offsets[member.index] = position
             position += member.segment.nints
-            stacked.append(sums[member.index])
+            stacked.append(settled(sums[member.index]))
     places = [
         offsets[m.index] + np.arange(m.segment.nints) if m.index in offsets else None
         for m in plan.members
     ]
     table = white_light_table(plan, places)
-    series = da.concatenate([*stacked, da.full(1, np.nan)])
+    rows = {
+        name: np.where(np.isnan(values), position, values).astype(int)
+        for name, values in table.columns.items()
+        if name.startswith("whitelight_flux")
+    }
+    blocks = [(a.name, i) for a in stacked for i in range(a.numblocks[0])]
+    token = f"whtlt-{tokenize([a.name for a in stacked], list(rows.items()))}"
+    length = len(next(iter(table.columns.values())))
+    arrays = picked_arrays(
+        token,
+        {(token, 0): (placed_rows, blocks, list(rows.values()))},
+        dict.fromkeys(rows, ((), "float64")),
+        [length],
+        upstream=stacked,
+        token=token,
+    )
     variables: dict[str, Any] = {}
     for name, values in table.columns.items():
-        if name.startswith("whitelight_flux"):
-            rows = np.where(np.isnan(values), position, values).astype(int)
-            unit = table.units.get(name)
-            attrs = {"units": unit, "long_name": "flux summed over wavelength"}
-            variables[name] = xr.Variable("integration", series[rows], attrs)
+        if name in arrays:
+            attrs = {"units": table.units.get(name), "long_name": "flux summed over wavelength"}
+            variables[name] = xr.Variable("integration", arrays[name], attrs)
         else:
             variables[name] = xr.Variable("integration", values, {"units": "d"})
     return xr.Dataset(variables)
+
+
+def placed_rows(blocks: list[np.ndarray], rows: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Task: columns made of rows of all blocks in a row; the place after the last one is NaN."""
+    series = np.concatenate([*blocks, [np.nan]])
+    return tuple(series[places] for places in rows)
 
 
 def white_light(

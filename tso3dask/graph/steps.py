@@ -61,7 +61,7 @@ def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
     """
     steps = parse_steps({"outlier_detection": parameters})
     stage = flag_stage(steps, dataset.sizes["integration"])
-    return _with_stage(dataset, stage)
+    return _with_stage(dataset, stage).assign_attrs(outlier_detection="COMPLETE")
 
 
 def _with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
@@ -113,7 +113,7 @@ def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
     cubes = {name: variable.data for name, variable in _cubes_of(dataset).items()}
     names = list(cubes)
     chunks = cubes["sci"].chunks[0]
-    specs = tuple(ArraySpec(n, "", 0, d.dtype.str, 0, d.shape) for n, d in cubes.items())
+    specs = tuple(ArraySpec(n, "", 0, np.dtype(d.dtype).str, 0, d.shape) for n, d in cubes.items())
     source: Any = _Arrays(specs)
     token = tokenize(stage, [d.name for d in cubes.values()])
     bounds = chunk_bounds(chunks)
@@ -124,7 +124,7 @@ def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
         needed = stage.input_ranges(dict.fromkeys(names, (a, b)), source)
         pieces = [[name, *_overlapping(cubes[name].name, bounds, *needed[name])] for name in names]
         tasks[layer, i] = (staged_block, stage, source, a, b, names, pieces, constants)
-    outputs = {n: (cubes[n].shape[1:], cubes[n].dtype) for n in names}
+    outputs = {n: (cubes[n].shape[1:], np.dtype(cubes[n].dtype)) for n in names}
     return picked_arrays(
         layer, tasks, outputs, chunks, extra=extra, upstream=list(cubes.values()), token=token
     )
@@ -246,7 +246,10 @@ def extract_1d(
     token = tokenize(names, _content(setup), steps)
     chunks = _chunks(dataset, "integration")
     times = {str(k): v for k, v in dataset.coords.items() if v.dims == ("integration",)}
-    return lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
+    spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
+    if "outlier_detection" in dataset.attrs:
+        spectra.attrs["outlier_detection"] = dataset.attrs["outlier_detection"]
+    return spectra
 
 
 def _require_whole_images(dataset: xr.Dataset, segment: Segment) -> None:
