@@ -495,7 +495,7 @@ def interrupted(plan, out, monkeypatch, after=4):
 
 
 def test_other_parameters_in_between(spectra, plans, reference, tmp_path, monkeypatch):
-    """The run of other parameters takes away what the first one left; that starts anew then."""
+    """The run of other parameters takes away what the first one left: there is no going on."""
     plan = recut(plans["spectra"], 8)
     out = tmp_path / "out"
     interrupted(plan, out, monkeypatch)
@@ -503,9 +503,12 @@ def test_other_parameters_in_between(spectra, plans, reference, tmp_path, monkey
     other = tso3.plan(spectra.asn, steps)
     other.run(out)
     different = products(out)
-    plan.run(out, resume=True)
-    same_products(products(out), reference("spectra"))
     assert different != reference("spectra")
+    with pytest.raises(InputError, match="nothing to resume; give --overwrite"):
+        plan.run(out, resume=True)
+    same_products(products(out), different)
+    plan.run(out, overwrite=True)
+    same_products(products(out), reference("spectra"))
 
 
 def test_resume_takes_nothing_from_other_parameters(
@@ -540,8 +543,10 @@ def test_a_fresh_start_forgets_an_interrupted_run(plans, reference, tmp_path, mo
     plan = recut(plans["images"], 8)
     out = tmp_path / "out"
     interrupted(plan, out, monkeypatch, 3)
+    with pytest.raises(InputError, match="interrupted run of the same plan; give --resume"):
+        plan.run(out)
     done = counting(monkeypatch)
-    plan.run(out, scheduler="synchronous")
+    plan.run(out, scheduler="synchronous", overwrite=True)
     assert len(done) == plan.tasks
     same_products(products(out), reference("images"))
 

@@ -64,6 +64,7 @@ def test_spectra_and_white_light(spectroscopy, tmp_path):
     written = graph.write_x1dints(parts, tmp_path / "a_x1dints.fits")
     with fits.open(written) as a, fits.open(run.products["x1dints"][0]) as b:
         assert [h.name for h in a] == [h.name for h in b]
+        assert a[0].header["S_OUTLIR"] == b[0].header["S_OUTLIR"] == "COMPLETE"
         for i in (1, 2, 3):
             assert a[i].columns.units == b[i].columns.units
             for name in a[i].columns.names:

@@ -115,3 +115,16 @@ def test_missing_and_folder(tmp_path):
         open_segment(tmp_path / "none.fits")
     with pytest.raises(InputError, match="is a folder"):
         open_segment(tmp_path)
+
+
+def test_keywords_that_headers_have_lost_are_in_the_tree(file):
+    whole = open_segment(file)
+    expected = {k: whole.get(k) for k in ("SRCTYPE", "PIXAR_SR", "DISPAXIS", "INTSTART")}
+    with fits.open(file, mode="update") as opened:
+        for hdu in opened:
+            for keyword in expected:
+                hdu.header.remove(keyword, ignore_missing=True)
+    found = open_segment(file)
+    assert all(k not in h for h in found.headers for k in expected)
+    assert {k: found.get(k) for k in expected} == expected
+    assert found.int_start == whole.int_start

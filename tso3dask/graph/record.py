@@ -18,7 +18,7 @@ import tso3dask
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Outline
 
-__all__ = ["RunResult", "earlier_result", "peak_memory", "run_record"]
+__all__ = ["RunResult", "earlier_result", "made_by_another_plan", "peak_memory", "run_record"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ class RunResult:
     seconds: float
     peak_memory: int
     notes: list[str] = field(default_factory=list)
-    rows: list[dict[str, np.ndarray]] = field(default_factory=list)
-    tables: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, np.ndarray]] = field(default_factory=list, repr=False)
+    tables: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def paths(self) -> list[Path]:
@@ -80,6 +80,14 @@ def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
         "notes": result.notes,
         "seconds": round(result.seconds, 3),
     }
+
+
+def made_by_another_plan(manifest: Path, plan: Outline) -> bool:
+    """Tell whether the record beside products is missing or that of another plan."""
+    try:
+        return bool(json.loads(manifest.read_text())["plan"] != plan.token)
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def earlier_result(

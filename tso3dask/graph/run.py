@@ -16,7 +16,13 @@ from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute, connected
 from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.outline import Member, Outline
-from tso3dask.graph.record import RunResult, earlier_result, peak_memory, run_record
+from tso3dask.graph.record import (
+    RunResult,
+    earlier_result,
+    made_by_another_plan,
+    peak_memory,
+    run_record,
+)
 from tso3dask.graph.sinks import create_sinks, journal_stem, prepare_folder, remove_unfinished
 from tso3dask.graph.spectra import SpectrumJob
 from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
@@ -129,10 +135,12 @@ def _run(
     progress: Progress | None,
 ) -> RunResult:
     started = time.perf_counter()
-    finals = prepare_folder(plan, output_dir, overwrite, resume)
     run_id = plan.token[:12]
     journal = Journal(str(output_dir / f"{journal_stem(plan)}{run_id}.run"))
     manifest = output_dir / f"{_stem(plan)}_tso3dask.json"
+    unfinished = Path(journal.folder).is_dir()
+    foreign = not unfinished and made_by_another_plan(manifest, plan)
+    finals = prepare_folder(plan, output_dir, overwrite, resume, unfinished, foreign)
     done = earlier_result(manifest, plan, finals) if resume else None
     if done is not None:
         _refuse_soss_spectra(plan, output_dir)

@@ -45,9 +45,37 @@ _TIME_COLUMNS = {
 
 
 def prepare_folder(
-    plan: Outline, output_dir: Path, overwrite: bool, resume: bool
+    plan: Outline,
+    output_dir: Path,
+    overwrite: bool,
+    resume: bool,
+    unfinished: bool = False,
+    foreign: bool = False,
 ) -> dict[str, list[Path]]:
-    """Check the output folder and give the final place of each product."""
+    """Check the output folder and give the final place of each product.
+
+    Parameters
+    ----------
+    plan : Outline
+        What will be run.
+    output_dir : Path
+        Folder for the products; made if it is not there.
+    overwrite, resume : bool
+        What the user wants of what is there.
+    unfinished : bool
+        Whether an interrupted run of the same plan left finished work.
+    foreign : bool
+        Whether products that are there were not made by the same plan.
+
+    Returns
+    -------
+    dict of str to list of Path
+
+    Raises
+    ------
+    InputError
+        If the folder holds something that the user did not give up.
+    """
     association = plan.observation.association
     product_names(association.name, association.members, association.asn_id, output_dir)
     if output_dir.exists() and not output_dir.is_dir():
@@ -59,6 +87,17 @@ def prepare_folder(
         raise InputError(
             f"{output_dir}: holds earlier products ({there[0].name}{more}); give --overwrite to "
             "replace them, --resume to go on with an interrupted run, or another folder"
+        )
+    if there and resume and foreign:
+        raise InputError(
+            f"{output_dir}: its products ({there[0].name} ...) were made of other input or with "
+            "other parameters, there is nothing to resume; give --overwrite to replace them, or "
+            "another folder"
+        )
+    if unfinished and not (overwrite or resume):
+        raise InputError(
+            f"{output_dir}: holds an interrupted run of the same plan; give --resume to go on "
+            "with it, or --overwrite to start anew"
         )
     try:
         output_dir.mkdir(parents=True, exist_ok=True)

@@ -182,7 +182,7 @@ def write_x1dints(
         filename=final.name,
         asn_pool=asn_pool,
         asn_table=asn_table,
-        steps={"extract_1d": "COMPLETE"},
+        steps={"extract_1d": "COMPLETE", "outlier_detection": _flagged(parts)},
     )
     try:
         for table, part in enumerate(parts):
@@ -194,6 +194,11 @@ def write_x1dints(
     except BaseException:
         sink.abort()
         raise
+
+
+def _flagged(parts: Iterable[xr.Dataset]) -> str:
+    flagged = any(part.attrs.get("outlier_detection") == "COMPLETE" for part in parts)
+    return "COMPLETE" if flagged else "SKIPPED"
 
 
 def _datasets(spectra: Any) -> list[xr.Dataset]:

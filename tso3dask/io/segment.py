@@ -24,6 +24,26 @@ _BLOCK = 2880
 _STORED = {-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4"}
 
 
+_IN_TREE = {
+    "BUNIT": ("meta.bunit_data",),
+    "DISPAXIS": ("meta.wcsinfo.dispersion_direction",),
+    "EFFINTTM": ("meta.exposure.integration_time",),
+    "INTSTART": ("meta.exposure.integration_start",),
+    "NINTS": ("meta.exposure.nints",),
+    "PIXAR_SR": ("meta.photometry.pixelarea_steradians",),
+    "SLTNAME": ("name",),
+    "SPORDER": ("meta.wcsinfo.spectral_order",),
+    "SRCTYPE": ("source_type", "meta.target.source_type"),
+    "SRCXPOS": ("source_xpos",),
+    "SRCYPOS": ("source_ypos",),
+    "S_PHOTOM": ("meta.cal_step.photom",),
+    "TSOVISIT": ("meta.visit.tsovisit",),
+    "XREF_SCI": ("meta.wcsinfo.siaf_xref_sci",),
+    "YREF_SCI": ("meta.wcsinfo.siaf_yref_sci",),
+}
+"""Paths in the metadata tree of keywords that numbers depend on (JWST data model schemas)."""
+
+
 @dataclass(frozen=True)
 class HDUInfo:
     """Place of one HDU in its file.
@@ -97,12 +117,36 @@ class Segment:
         return any(hdu.name == name for hdu in self.hdus)
 
     def get(self, keyword: str, default: Any = None) -> Any:
-        """Value of a keyword from the primary header, then the SCI header."""
+        """Value of a keyword from the primary header, the SCI header, or the metadata tree.
+
+        Data models read headers over the tree of the ASDF extension, so that what a header has
+        lost is still there; the same holds here for the keywords that numbers depend on.
+        """
         for header in (self.primary, self.sci_header):
             value = header.get(keyword)
             if value is not None and not isinstance(value, fits.card.Undefined):
                 return value
+        for path in _IN_TREE.get(keyword, ()):
+            value = self._scalar(path)
+            if value is not None:
+                return value
         return default
+
+    def _scalar(self, path: str) -> Any:
+        """Value at a dotted path of the metadata tree; None if there is none."""
+        content = self.asdf_bytes()
+        if content is None or path.rpartition(".")[2].encode() + b":" not in content:
+            return None
+        if path not in self._scalars:
+            from tso3dask.io.asdf_edit import read_scalars
+
+            self._scalars.update(read_scalars(content, path.partition(".")[0], str(self.path)))
+            self._scalars.setdefault(path, None)
+        return self._scalars[path]
+
+    @cached_property
+    def _scalars(self) -> dict[str, Any]:
+        return {}
 
     def text(self, keyword: str, default: str = "") -> str:
         """Value of a keyword as stripped upper-case text."""
@@ -181,6 +225,10 @@ class Segment:
 
     def asdf_bytes(self) -> bytes | None:
         """Content of the ASDF extension, or None if the file has none."""
+        return self._asdf
+
+    @cached_property
+    def _asdf(self) -> bytes | None:
         if not self.has("ASDF"):
             return None
         index = self.index("ASDF")
