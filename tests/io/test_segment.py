@@ -126,5 +126,7 @@ def test_keywords_that_headers_have_lost_are_in_the_tree(file):
                 hdu.header.remove(keyword, ignore_missing=True)
     found = open_segment(file)
     assert all(k not in h for h in found.headers for k in expected)
-    assert {k: found.get(k) for k in expected} == pytest.approx(expected, rel=1e-12)
+    area = expected.pop("PIXAR_SR")
+    assert found.get("PIXAR_SR") == pytest.approx(area, rel=1e-12)  # a card has fewer digits
+    assert {k: found.get(k) for k in expected} == expected
     assert found.int_start == whole.int_start

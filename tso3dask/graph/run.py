@@ -169,11 +169,11 @@ def _run(
     tables = make_tables(plan, rows)
     outliers = outlier_counts(plan, rows)
     products = _finish(plan, finals, crfints, x1dints, tables, run_id)
-    remove_unfinished(plan, output_dir, finals)
     seconds = time.perf_counter() - started
     notes = [*plan.notes, *tables.pop("notes", [])]
     result = RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
     write_text(manifest, json.dumps(run_record(plan, result), indent=2) + "\n")
+    remove_unfinished(plan, output_dir, finals)
     _refuse_soss_spectra(plan, output_dir)
     return result
 
