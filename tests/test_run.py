@@ -725,3 +725,37 @@ def test_memory_does_not_grow_with_the_observation(tmp_path):
     one, eight = peaks
     assert eight < 1.15 * one + 30e6, f"{one / 1e6:.0f} MB, then {eight / 1e6:.0f} MB"
     assert eight < 10**9
+
+
+def test_one_run_at_a_time_in_a_folder(plans, reference, tmp_path):
+    import fcntl
+
+    plan = plans["images"]
+    out = tmp_path / "out"
+    out.mkdir()
+    lock = out / ".jw09001-o007_t001_nircam_f210m-clear-sub64p.lock"
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another run is writing the same products"):
+            plan.run(out)
+        assert [p.name for p in out.iterdir()] == [lock.name]
+    plan.run(out)
+    assert not lock.exists()
+    same_products(products(out), reference("images"))
+
+
+def test_white_light_of_no_wavelength_is_told(spectra, tmp_path):
+    steps = {**spectra.steps, "white_light": {"min_wavelength": 40, "max_wavelength": 50}}
+    result = tso3.plan(spectra.asn, steps).run(tmp_path)
+    assert any("white light is NaN everywhere" in note for note in result.notes)
+    assert "rows" not in repr(result)
+
+
+def test_call_as_notebooks_do(images, tmp_path):
+    for _ in range(2):  # earlier products are replaced
+        tso3.Tso3Pipeline.call(
+            str(images.asn), output_dir=tmp_path, steps=images.steps, save_results=True, logcfg="x"
+        )
+    assert list(tmp_path.glob("*_phot.ecsv"))
+    with pytest.raises(InputError, match="unknown option 'radius'"):
+        tso3.Tso3Pipeline.call(str(images.asn), output_dir=tmp_path, radius=3)

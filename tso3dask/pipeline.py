@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tso3dask.errors import InputError
 from tso3dask.graph.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -188,6 +189,20 @@ class Tso3Pipeline:
         save_results : bool
             Accepted for compatibility: products are always written.
         **options
-            More parameters of `run`.
+            More parameters of `run`. ``logcfg``, ``configure_log`` and ``log_level`` are accepted
+            and have no effect.
+
+        Raises
+        ------
+        InputError
+            If an option is not known, or for anything that `run` refuses.
         """
-        run(source, output_dir or ".", steps, overwrite=True, **options)
+        known = {"chunk_integrations", "memory_limit", "workers", "scheduler"}
+        unknown = set(options) - known - {"logcfg", "configure_log", "log_level"}
+        if unknown:
+            raise InputError(
+                f"Tso3Pipeline.call: unknown option {sorted(unknown)[0]!r}; parameters of steps "
+                "go into steps={...}"
+            )
+        chosen = {name: value for name, value in options.items() if name in known}
+        run(source, output_dir or ".", steps, overwrite=True, **chosen)

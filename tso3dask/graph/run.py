@@ -11,7 +11,7 @@ from typing import Any
 
 from dask.tokenize import tokenize
 
-from tso3dask.errors import InputError, NotYetError
+from tso3dask.errors import NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute, connected
 from tso3dask.graph.imaging import ImagingJob
@@ -26,7 +26,7 @@ from tso3dask.graph.record import (
 from tso3dask.graph.sinks import create_sinks, journal_stem, prepare_folder, remove_unfinished
 from tso3dask.graph.spectra import SpectrumJob
 from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
-from tso3dask.io.atomic import write_text
+from tso3dask.io.atomic import sole_writer, write_text
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.tables import write_table
 from tso3dask.io.x1dints import X1dintsSink
@@ -141,41 +141,47 @@ def _run(
     unfinished = Path(journal.folder).is_dir()
     foreign = not unfinished and made_by_another_plan(manifest, plan)
     finals = prepare_folder(plan, output_dir, overwrite, resume, unfinished, foreign)
-    done = earlier_result(manifest, plan, finals) if resume else None
-    if done is not None:
-        _refuse_soss_spectra(plan, output_dir)
-        return replace(done, seconds=time.perf_counter() - started)
-    crfints, x1dints = create_sinks(plan, finals, run_id, journal)
-    parts = [Path(s.path) for s in crfints.values()] + ([Path(x1dints.path)] if x1dints else [])
-    try:
-        graph, passes = run_graph(plan, crfints, x1dints, journal)
-        keys = [key for by_pass in passes.values() for keys in by_pass.values() for key in keys]
-        report = _Reporter(plan, len(keys), progress)
-        results = compute(
-            graph,
-            keys,
-            scheduler=scheduler,
-            workers=workers or plan.budget.workers,
-            done=report.chunk,
-        )
-    except (KeyboardInterrupt, Exception) as error:
-        if isinstance(error, InputError) and not resume:
-            for part in parts:
-                part.unlink(missing_ok=True)
-            journal.remove()
-        raise
+    with sole_writer(output_dir / f".{_stem(plan)}.lock"):
+        done = earlier_result(manifest, plan, finals) if resume else None
+        if done is None:
+            if not resume:
+                remove_unfinished(plan, output_dir, finals)
+            crfints, x1dints = create_sinks(plan, finals, run_id, journal)
+            done = _fill(plan, finals, crfints, x1dints, journal, scheduler, workers, progress)
+            write_text(manifest, json.dumps(run_record(plan, done), indent=2) + "\n")
+            remove_unfinished(plan, output_dir, finals)
+    _refuse_soss_spectra(plan, output_dir)
+    return replace(done, seconds=time.perf_counter() - started, peak_memory=peak_memory())
+
+
+def _fill(
+    plan: Outline,
+    finals: Mapping[str, list[Path]],
+    crfints: Mapping[int, CrfintsSink],
+    x1dints: X1dintsSink | None,
+    journal: Journal,
+    scheduler: Any,
+    workers: int | None,
+    progress: Progress | None,
+) -> RunResult:
+    """Compute the graph of a run, finish the products, and tell what was done."""
+    started = time.perf_counter()
+    graph, passes = run_graph(plan, crfints, x1dints, journal)
+    keys = [key for by_pass in passes.values() for keys in by_pass.values() for key in keys]
+    report = _Reporter(plan, len(keys), progress)
+    workers = workers or plan.budget.workers
+    results = compute(graph, keys, scheduler=scheduler, workers=workers, done=report.chunk)
     rows = collect_rows(plan, passes, dict(zip(keys, results, strict=True)))
     report.phase("writing products")
     tables = make_tables(plan, rows)
-    outliers = outlier_counts(plan, rows)
-    products = _finish(plan, finals, crfints, x1dints, tables, run_id)
-    seconds = time.perf_counter() - started
+    products = _finish(plan, finals, crfints, x1dints, tables, plan.token[:12])
     notes = [*plan.notes, *tables.pop("notes", [])]
-    result = RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
-    write_text(manifest, json.dumps(run_record(plan, result), indent=2) + "\n")
-    remove_unfinished(plan, output_dir, finals)
-    _refuse_soss_spectra(plan, output_dir)
-    return result
+    taken = sum(isinstance(graph[key], ChunkResult) for key in keys)
+    if taken:
+        notes.append(f"resumed: {taken} of {len(keys)} tasks had been done before")
+    seconds = time.perf_counter() - started
+    outliers = outlier_counts(plan, rows)
+    return RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
 
 
 def _refuse_soss_spectra(plan: Outline, output_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -103,8 +104,8 @@ def prepare_folder(
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output_dir}: cannot be made ({error.strerror})") from None
-    if not resume:
-        remove_unfinished(plan, output_dir, finals)
+    if not os.access(output_dir, os.W_OK | os.X_OK):
+        raise InputError(f"{output_dir}: cannot be written to; give another folder")
     return finals
 
 

@@ -145,4 +145,10 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
         white = white_light_table(plan, [values.get("white") for values in rows])
         tables["whtlt"] = {n: (v, white.units.get(n)) for n, v in white.columns.items()}
         tables["notes"] = list(white.notes)
+        flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]
+        if flux and np.isnan(np.concatenate(flux)).all():
+            low, high = plan.white_range
+            tables["notes"].append(
+                f"white light is NaN everywhere: no flux between {low:g} and {high:g} micrometres"
+            )
     return tables

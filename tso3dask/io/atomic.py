@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tso3dask.errors import RunError
+from tso3dask.errors import InputError, RunError
 
 __all__ = [
     "atomic_path",
@@ -109,6 +110,33 @@ def write_text(final: str | os.PathLike[str], text: str, run_id: str | None = No
     with atomic_path(final, run_id) as part:
         part.write_bytes(text.encode("utf-8"))
     return Path(final)
+
+
+@contextlib.contextmanager
+def sole_writer(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a lock file for as long as a run writes; it goes with the process, however that ends.
+
+    Raises
+    ------
+    InputError
+        If another process holds it. Where the file system has no locks, nothing is checked.
+    """
+    path = Path(path)
+    with open(path, "a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{path.parent}: another run is writing the same products there; wait for it, or "
+                "give another folder"
+            ) from None
+        except OSError:
+            pass
+        try:
+            yield
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
 
 
 def check_space(folder: str | os.PathLike[str], needed: int, what: str) -> None:
