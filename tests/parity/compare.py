@@ -209,6 +209,9 @@ def compare_folders(
 ) -> Comparison:
     """Compare the products of two runs.
 
+    Headers, trees and data of every file are compared; of the crfints the last is opened as a data
+    model too, which takes most of the time.
+
     Parameters
     ----------
     ours, theirs : Path
@@ -219,8 +222,8 @@ def compare_folders(
         Kinds to compare, by file suffix.
     """
     from compare_ecsv import compare_tables
-    from compare_fits import compare_fits
-    from compare_models import compare_models
+    from compare_fits import compare_fits, label_of
+    from compare_models import compare_models, compare_trees
 
     result = Comparison(case)
     kinds = tuple(kinds)
@@ -231,12 +234,18 @@ def compare_folders(
     if kinds != KINDS:
         left = {n: p for n, p in left.items() if p.stem.rsplit("_", 1)[-1] in kinds}
     result.same_names("products", sorted(left), sorted(right))
-    for name in sorted(left.keys() & right.keys()):
+    names = sorted(left.keys() & right.keys())
+    # A model is made of the headers and the tree, which are compared for all files.
+    crfints = [n for n in names if n.endswith("_crfints.fits")]
+    opened = set(names) - set(crfints[:-1])
+    for name in names:
         kind = Path(name).stem.rsplit("_", 1)[-1]
         pair = left[name], right[name]
         if name.endswith(".ecsv"):
             compare_tables(result, kind, *pair)
         else:
             compare_fits(result, kind, *pair)
-            compare_models(result, kind, *pair)
+            compare_trees(result, label_of(kind, pair[1]), *pair)
+            if name in opened:
+                compare_models(result, kind, *pair)
     return result

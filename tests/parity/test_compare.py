@@ -144,7 +144,7 @@ CHANGES = {
     ),
     "a missing extension": ("image", "*crfints*", in_hdus(drop), "VAR_FL"),
     "the coordinate system": (
-        "image", "*crfints*", in_tree(b"name: v2v3", b"name: v2v9"), "frames",
+        "image", "*crfints*", in_tree(b"name: v2v3", b"name: v2v9"), "v2v9",
     ),
     "a unit of a spectrum": ("spectra", "*x1dints*", card("EXTRACT1D", "TUNIT9", "Jy"), "TUNIT9"),
     "a flux": (

@@ -156,7 +156,11 @@ def test_aperture_and_sums(name, dispaxis, steps, located, monkeypatch):
     ours = define_aperture(params, (NY, NX), image, location)
     close(ours.profile, profile, 1e-12)
     close(ours.wavelength, wavelength, 1e-12)
-    close((ours.lower, ours.upper, ours.left, ours.right), limits, 1e-12)
+    found = (ours.lower, ours.upper, ours.left, ours.right)
+    assert np.isfinite(found).all()
+    known = np.isfinite(limits)  # the peer has no mean of limits where a wavelength is missing
+    assert known.all() or name == "wavelength"
+    close(np.array(found)[known], np.array(limits)[known], 1e-12)
     close((ours.center_x, ours.center_y), xy, 1e-12)
     assert (ours.bkg_profile is None) == (background is None)
     if background is not None:
