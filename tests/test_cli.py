@@ -223,7 +223,9 @@ def test_quicklook_of_a_spectroscopic_run(monkeypatch):
         return SimpleNamespace(
             index=index,
             segment=SimpleNamespace(nints=nints, ny=2, nx=5, detector="NRS1", get=header.get),
-            times=SimpleNamespace(matched=True, int_num=np.arange(start, start + nints), times=times),
+            times=SimpleNamespace(
+                matched=True, int_num=np.arange(start, start + nints), times=times
+            ),
             imaging=None,
             spectrum=SimpleNamespace(
                 spectral_order=1, units={"FLUX": "Jy"}, wavelength=np.linspace(1, 2, 4)

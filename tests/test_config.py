@@ -157,5 +157,5 @@ def test_every_row_of_the_table_is_whole_and_accepts_its_default():
 
 
 def test_wavelengths_of_the_white_light_are_in_order():
-    with pytest.raises(InputError, match="min_wavelength is 3.0, max_wavelength 2.0"):
+    with pytest.raises(InputError, match=r"min_wavelength is 3\.0, max_wavelength 2\.0"):
         parse_steps({"white_light": {"min_wavelength": 3.0, "max_wavelength": "2"}})

@@ -269,8 +269,8 @@ def test_everything_in_a_graph_pickles_small(mode, made, tmp_path):
 
 
 def test_writers_pickle_small(plans, tmp_path):
-    from tso3dask.graph.execute import Journal
     from tso3dask.graph.sinks import create_sinks, prepare_folder
+    from tso3dask.io.journal import Journal
 
     plan = plans["spectra"]
     finals = prepare_folder(plan, tmp_path, False, False)
@@ -280,8 +280,8 @@ def test_writers_pickle_small(plans, tmp_path):
 
 
 def test_names_of_tasks_tell_chunks_and_places_apart(plans, tmp_path):
-    from tso3dask.graph.execute import Journal
     from tso3dask.graph.sinks import create_sinks, prepare_folder
+    from tso3dask.io.journal import Journal
 
     def keys(plan, folder=None):
         sinks = ()
@@ -635,7 +635,7 @@ def _end_of_worker(*args):
 
 
 def test_a_full_disk_is_told_as_what_it_is(plans, tmp_path, monkeypatch):
-    from tso3dask.graph.execute import Journal
+    from tso3dask.io.journal import Journal
 
     def full(self, name, result):
         raise OSError(28, "No space left on device")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tso3dask.graph.arrays import chunk_bounds
-from tso3dask.graph.execute import ChunkResult, Journal
 from tso3dask.graph.imaging import (
     ImagingJob,
     centre_pass,
@@ -19,6 +18,7 @@ from tso3dask.graph.imaging import (
 )
 from tso3dask.graph.spectra import SpectrumJob, extract_pass, first_correction
 from tso3dask.graph.stages import median_prologue
+from tso3dask.io.journal import ChunkResult, Journal
 
 __all__ = ["MemberGraph", "gather", "imaging_graph", "spectrum_graph", "spectrum_prologue"]
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
-from tso3dask.graph.execute import ChunkResult, task_errors
+from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
 from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment
 
 __all__ = [

@@ -13,7 +13,7 @@ from dask.tokenize import tokenize
 
 from tso3dask.errors import NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
-from tso3dask.graph.execute import ChunkResult, Journal, Progress, compute, connected
+from tso3dask.graph.execute import Progress, compute, connected
 from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import (
@@ -28,6 +28,7 @@ from tso3dask.graph.spectra import SpectrumJob
 from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
 from tso3dask.io.atomic import sole_writer, write_text
 from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.journal import ChunkResult, Journal
 from tso3dask.io.tables import write_table
 from tso3dask.io.x1dints import X1dintsSink
 

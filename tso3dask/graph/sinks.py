@@ -14,9 +14,9 @@ import numpy as np
 import tso3dask
 from tso3dask.errors import InputError, RunError
 from tso3dask.graph.describe import product_sizes
-from tso3dask.graph.execute import Journal
 from tso3dask.io.atomic import check_space, part_path, stale_parts
 from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.journal import Journal
 from tso3dask.io.naming import product_names
 from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink
 

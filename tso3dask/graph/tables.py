@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tso3dask.graph.build import gather
-from tso3dask.graph.execute import ChunkResult
 from tso3dask.graph.imaging import photometry_table
+from tso3dask.io.journal import ChunkResult
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Outline
