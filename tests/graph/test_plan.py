@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -250,12 +249,17 @@ def test_one_wcs_evaluation_for_all_segments_of_an_exposure(made, no_pixels, mon
     assert len(loaded) <= 2
 
 
-def test_planning_a_member_takes_milliseconds(made, no_pixels):
+def test_members_of_an_exposure_evaluate_one_wcs(made, no_pixels, monkeypatch):
+    from tso3dask.io import wcs
+
     observation = made("nrc_tsgrism", nints=12, segments=6, shape=(16, 40))
-    tso3.plan(observation.asn, observation.steps)
-    begin = time.perf_counter()
-    tso3.plan(observation.asn, observation.steps)
-    assert (time.perf_counter() - begin) / 6 < 0.25  # about 0.01 s on a machine at rest
+    reads = []
+    read = wcs._read
+    monkeypatch.setattr(wcs, "_loaded", {})
+    monkeypatch.setattr(wcs, "_read", lambda content: reads.append(content) or read(content))
+    plan = tso3.plan(observation.asn, observation.steps)
+    assert len(reads) == 1
+    assert len({id(member.spectrum) for member in plan.members}) == 1
 
 
 def test_memory_follows_limit_and_workers(spectra, no_pixels):
