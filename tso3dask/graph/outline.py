@@ -140,7 +140,9 @@ class Outline:
         """Name of the results: files, parameters, references and version."""
         files = {k: None if v is None else _stamp(v) for k, v in self.references.items()}
         programs = [m.program.token for m in self.members]
-        return tokenize(tso3dask.__version__, programs, self.parameters, files, self.names.phot)
+        names = sorted(files.items())
+        parameters = self.parameters.token()
+        return tokenize(tso3dask.__version__, programs, parameters, names, self.names.phot)
 
     @property
     def nints(self) -> int:

@@ -243,7 +243,7 @@ def extract_1d(
         pieces, upstream = _pieces(dataset, ("sci", "var_poisson", "var_rnoise", "var_flat"))
     job = SpectrumJob(0, program, _rows(segment), str(segment.path), setup)
     names = [dataset[n].data.name for n in CUBES if n in dataset]
-    token = tokenize(names, _content(setup), steps)
+    token = tokenize(names, _content(setup), steps.token())
     chunks = _chunks(dataset, "integration")
     times = {str(k): v for k, v in dataset.coords.items() if v.dims == ("integration",)}
     spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
@@ -324,7 +324,7 @@ def tso_photometry(
     if program is None:
         dataset = dataset.assign(_cubes_of(dataset))
         pieces, upstream = _pieces(dataset, ("sci", "err", "dq"))
-    token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], steps, gain)
+    token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], steps.token(), gain)
     job = ImagingJob(0, program, _rows(segment), str(segment.path), setup)
     chunks = _chunks(dataset, "integration")
     return lazy.photometry_dataset(segment, job, chunks, token, pieces, upstream)
