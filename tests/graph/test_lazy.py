@@ -12,8 +12,8 @@ from astropy.io import fits
 
 import tso3dask as tso3
 from tso3dask.graph import dataset as dataset_module
+from tso3dask.graph import extraction as extraction_module
 from tso3dask.graph import lazy
-from tso3dask.graph import spectra as spectra_module
 from tso3dask.graph.program import Program
 from tso3dask.io.tables import read_table
 
@@ -237,7 +237,7 @@ def test_modules_hold_what_tasks_call():
     """Functions that travel to other processes are found by module and name."""
     for holder, name in [
         (dataset_module, "compute_block"),
-        (spectra_module, "spectral_block"),
+        (extraction_module, "spectral_block"),
         (lazy, "member_photometry"),
     ]:
         function = getattr(holder, name)

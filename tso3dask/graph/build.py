@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tso3dask.graph.arrays import chunk_bounds
+from tso3dask.graph.extraction import SpectrumJob, extract_pass, first_correction
 from tso3dask.graph.imaging import (
     ImagingJob,
     centre_pass,
@@ -16,7 +17,6 @@ from tso3dask.graph.imaging import (
     join_centres,
     measure_pass,
 )
-from tso3dask.graph.spectra import SpectrumJob, extract_pass, first_correction
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult, Journal
 

@@ -14,6 +14,7 @@ from dask.tokenize import tokenize
 from tso3dask.errors import NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import Progress, compute, connected
+from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import (
@@ -24,7 +25,6 @@ from tso3dask.graph.record import (
     run_record,
 )
 from tso3dask.graph.sinks import create_sinks, journal_stem, prepare_folder, remove_unfinished
-from tso3dask.graph.spectra import SpectrumJob
 from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
 from tso3dask.io.atomic import sole_writer, write_text
 from tso3dask.io.crfints import CrfintsSink

@@ -1,13 +1,9 @@
-"""Spectroscopy: aperture, wavelengths and corrections settled from headers, then one fused task.
-
-A task streams its integrations, flags them, writes their rows of crfints, extracts their spectra
-from the same pixels, writes those to x1dints, and returns one flux per integration.
-"""
+"""Spectroscopy: aperture, wavelengths and corrections of a member, settled from headers."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,26 +11,15 @@ import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
-from tso3dask.graph.execute import task_errors
-from tso3dask.graph.job import Job
-from tso3dask.io.crfints import CrfintsSink
-from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment
 from tso3dask.io.wcs import wcs_key
 
 __all__ = [
     "SpectraCache",
-    "SpectrumJob",
     "SpectrumSetup",
-    "extract_pass",
-    "first_correction",
     "pixel_scale",
-    "spectral_block",
     "spectrum_setup",
 ]
-
-SPECTRAL_BINS = 256
-"""Columns of the dynamic spectrum that a run keeps for its figure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,124 +341,3 @@ def _is_prism(segment: Segment) -> bool:
     if segment.instrument == "MIRI":
         return "P750L" in segment.text("FILTER")
     return segment.instrument == "NIRSPEC" and "PRISM" in segment.text("GRATING")
-
-
-@dataclass(frozen=True, eq=False)
-class SpectrumJob(Job):
-    """One member of a spectroscopic observation, as tasks see it.
-
-    Attributes
-    ----------
-    setup : SpectrumSetup or None
-        None where there is nothing to extract.
-    white_range : tuple of float
-        Wavelengths summed for the white light, micrometres.
-    spectrum : int
-        Number of the spectrum in x1dints.
-    crfints, x1dints : sinks or None
-        Where flagged pixels and spectra go.
-    first_row, bin_rows : int
-        Place of integration 0 in the series of its detector, and integrations of one bin of the
-        dynamic spectrum; no dynamic spectrum where ``bin_rows`` is 0.
-    """
-
-    setup: SpectrumSetup | None = None
-    white_range: tuple[float, float] = (-1.0, 1e10)
-    spectrum: int = 0
-    crfints: CrfintsSink | None = None
-    x1dints: Any = None
-    first_row: int = 0
-    bin_rows: int = 0
-
-
-def first_correction(job: SpectrumJob, constants: Sequence[Any]) -> np.ndarray:
-    """Task: aperture correction that the first integration of a segment settles for all."""
-    from dataclasses import replace
-
-    setup = job.setup
-    assert setup is not None
-    with task_errors(job.path, 0, 1):
-        _, _, block = next(iter(job.blocks(0, 1, constants)))
-        arrays = {name: array[:1] for name, array in block.arrays.items()}
-        columns = replace(setup, correction=None).columns(arrays)
-        return setup.correction.evaluate(columns["NPIXELS"][0], setup.wavelength)
-
-
-def extract_pass(
-    job: SpectrumJob, a: int, b: int, constants: Sequence[Any], factor: np.ndarray | None = None
-) -> ChunkResult:
-    """Task: flag, write crfints, extract, write x1dints; give back one flux per integration."""
-    from tso3dask.ops.whitelight import white_light_sums
-
-    setup = job.setup
-    rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
-    if setup is not None:
-        rows["white"] = np.full(b - a, np.nan)
-    dynamic = _Dynamic(job, a, b) if job.bin_rows and setup is not None else None
-    with task_errors(job.path, a, b):
-        for first, last, block in job.blocks(a, b, constants):
-            here = slice(first - a, last - a)
-            if "n_outliers" in block.counts:
-                rows["n_outliers"][here] = block.counts["n_outliers"]
-            if job.crfints is not None:
-                job.crfints.put(first, last, block.arrays)
-            if setup is None:
-                continue
-            columns = setup.columns(block.arrays, factor)
-            if job.x1dints is not None:
-                job.x1dints.put(job.spectrum, first, last, columns)
-            rows["white"][here] = white_light_sums(
-                columns["FLUX"], setup.wavelength, *job.white_range
-            )
-            if dynamic is not None:
-                dynamic.add(first, columns["FLUX"])
-    if dynamic is not None:
-        rows |= dynamic.rows()
-    return ChunkResult(job.member, a, b, rows)
-
-
-class _Dynamic:
-    """Sums of a chunk's spectra in bins of time and wavelength, for the quick-look figure."""
-
-    def __init__(self, job: SpectrumJob, a: int, b: int) -> None:
-        assert job.setup is not None
-        width = job.setup.wavelength.size
-        self._edges = np.linspace(0, width, min(width, SPECTRAL_BINS) + 1).astype(int)[:-1]
-        self._job = job
-        self._first = (job.first_row + a) // job.bin_rows
-        last = (job.first_row + b - 1) // job.bin_rows
-        self._sum = np.zeros((last - self._first + 1, self._edges.size))
-        self._count = np.zeros(last - self._first + 1)
-
-    def add(self, first: int, flux: np.ndarray) -> None:
-        binned = np.add.reduceat(np.nan_to_num(flux), self._edges, axis=1)
-        place = (self._job.first_row + first + np.arange(len(flux))) // self._job.bin_rows
-        np.add.at(self._sum, place - self._first, binned)
-        np.add.at(self._count, place - self._first, 1)
-
-    def rows(self) -> dict[str, np.ndarray]:
-        return {
-            "bins": np.arange(self._first, self._first + len(self._count)),
-            "bin_sum": self._sum,
-            "bin_count": self._count,
-        }
-
-
-def spectral_block(
-    job: SpectrumJob,
-    a: int,
-    b: int,
-    constants: Sequence[Any],
-    factor: np.ndarray | None,
-    names: Sequence[str],
-) -> tuple[np.ndarray, ...]:
-    """Task: columns of the EXTRACT1D rows of integrations ``a:b``, for lazy use."""
-    setup = job.setup
-    assert setup is not None
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    with task_errors(job.path, a, b):
-        for _, _, block in job.blocks(a, b, constants):
-            columns = setup.columns(block.arrays, factor)
-            for name in names:
-                parts[name].append(np.array(columns[name]))
-    return tuple(np.concatenate(parts[name]) for name in names)

@@ -24,9 +24,10 @@ from tso3dask.graph import lazy
 from tso3dask.graph.arrays import chunk_bounds, picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS
 from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
+from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, imaging_setup
 from tso3dask.graph.program import Block, Source
-from tso3dask.graph.spectra import SpectrumJob, SpectrumSetup, spectrum_setup
+from tso3dask.graph.spectra import SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import Match, flag_stage, median_prologue
 from tso3dask.io import reference
 from tso3dask.io.pixels import ArraySpec
