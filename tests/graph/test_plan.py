@@ -185,10 +185,12 @@ def test_parameters_without_effect_are_noted(spectra, no_pixels):
 
 def test_references_found(plan, spectra):
     step = spectra.steps["extract_1d"]
+    names = tuple(m.segment.path.name for m in plan.members)
     assert plan.references == {
-        "extract1d": step["override_extract1d"],
-        "apcorr": step["override_apcorr"],
+        "extract1d": {step["override_extract1d"]: names},
+        "apcorr": {step["override_apcorr"]: names},
     }
+    assert f"extract1d reference  {step['override_extract1d']}\n" in str(plan)
 
 
 def test_no_reference_where_none_is_needed(spectra, images, no_pixels):
@@ -199,7 +201,7 @@ def test_no_reference_where_none_is_needed(spectra, images, no_pixels):
 def test_not_applicable_references(spectra, no_pixels):
     steps = {"extract_1d": {"override_extract1d": "N/A", "override_apcorr": "N/A"}}
     made = tso3.plan(spectra.asn, steps)
-    assert made.references == {"extract1d": None, "apcorr": None}
+    assert [list(users) for users in made.references.values()] == [["N/A"], ["N/A"]]
 
 
 def test_a_reference_that_is_needed(spectra, no_pixels):

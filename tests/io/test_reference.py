@@ -5,11 +5,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
 from tso3dask.io.reference import (
-    check_overrides,
-    find_references,
     read_apcorr,
     read_extract1d,
     read_gain,
@@ -142,30 +139,3 @@ def test_wavelength_ranges(tmp_path):
     path.write_text("no")
     with pytest.raises(InputError, match="wavelengthrange"):
         read_wavelength_ranges(str(path))
-
-
-def test_missing_references_are_one_error_with_both_ways(tmp_path):
-    parameters = parse_steps({"extract_1d": {"override_apcorr": "N/A"}})
-    with pytest.raises(InputError) as error:
-        find_references(parameters, ["extract1d", "apcorr", "gain"], mandatory=["gain"])
-    text = str(error.value)
-    assert "extract1d (step extract_1d), gain (step tso_photometry)" in text
-    assert "--override_extract1d=FILE --override_gain=FILE" in text
-    assert "extract_1d.override_extract1d" in text
-    assert "N/A means to do without (possible for extract1d)" in text
-    assert "does not ask CRDS" in text
-    assert "\n" not in text
-
-
-def test_found_references(tmp_path):
-    path = tmp_path / "e.json"
-    steps = {"extract_1d": {"override_apcorr": "N/A", "override_extract1d": str(path)}}
-    with pytest.raises(InputError, match="no such file"):
-        find_references(parse_steps(steps), ["extract1d"])
-    path.touch()
-    assert find_references(parse_steps(steps), ["extract1d", "apcorr"]) == {
-        "extract1d": str(path),
-        "apcorr": None,
-    }
-    with pytest.raises(InputError, match=r"white_light.override_wavelengthrange: no such file"):
-        check_overrides(parse_steps({"white_light": {"override_wavelengthrange": "/no/w.asdf"}}))

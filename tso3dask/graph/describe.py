@@ -99,8 +99,10 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
             f"({size_text(budget.per_task)} each), limit {size_text(budget.limit)}",
         ),
     ]
-    for kind, path in plan.references.items():
-        rows.append((f"{kind} reference", path or "N/A"))
+    for kind, users in plan.references.items():
+        for path, members in users.items():
+            only = "" if len(users) == 1 else f" for {', '.join(members)}"
+            rows.append((f"{kind} reference", path + only))
     changed = plan.parameters.to_dict(explicit_only=True)
     for step, values in changed.items():
         text = ", ".join(f"{k}={v}" for k, v in values.items() if not k.startswith("override_"))

@@ -11,11 +11,12 @@ import numpy as np
 from dask.tokenize import tokenize
 
 import tso3dask
-from tso3dask.config import PipelineParameters
+from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.graph.chunking import Budget
 from tso3dask.graph.imaging import ImagingSetup
 from tso3dask.graph.program import Program
 from tso3dask.graph.spectra import SpectrumSetup
+from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
 from tso3dask.io.observation import Observation
 from tso3dask.io.segment import Segment
@@ -46,6 +47,8 @@ class Member:
         Photometry, for imaging.
     spectrum : SpectrumSetup or None
         Extraction, for spectroscopy.
+    references : mapping
+        Reference that it uses, by type.
     """
 
     index: int
@@ -56,6 +59,7 @@ class Member:
     times: Any
     imaging: ImagingSetup | None = None
     spectrum: SpectrumSetup | None = None
+    references: MemberReferences = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -92,8 +96,6 @@ class Outline:
         File names of the products.
     budget : Budget
         Workers, sub-blocks and projected memory.
-    references : dict
-        Reference file by type; None for N/A.
     notes : tuple of str
         What a user should know before running.
     """
@@ -103,7 +105,6 @@ class Outline:
     members: tuple[Member, ...]
     names: ProductNames
     budget: Budget
-    references: dict[str, str | None]
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -135,14 +136,29 @@ class Outline:
         """Members that have a spectrum."""
         return [m for m in self.members if m.spectrum is not None]
 
+    @property
+    def references(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Members that use a file, by reference type and path, which may be ``N/A``."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for member in self.members:
+            for kind, file in member.references.items():
+                users = found.setdefault(kind, {})
+                path = file.path or NOT_APPLICABLE
+                users[path] = (*users.get(path, ()), member.segment.path.name)
+        return found
+
     @cached_property
     def token(self) -> str:
         """Name of the results: files, parameters, references and version."""
-        files = {k: None if v is None else _stamp(v) for k, v in self.references.items()}
+        paths = {f.path for m in self.members for f in m.references.values()}
+        stamps = {path: _stamp(path) for path in paths if path is not None}
+        files = [
+            sorted((kind, stamps.get(f.path or ""), f.recorded) for kind, f in m.references.items())
+            for m in self.members
+        ]
         programs = [m.program.token for m in self.members]
-        names = sorted(files.items())
         parameters = self.parameters.token()
-        return tokenize(tso3dask.__version__, programs, parameters, names, self.names.phot)
+        return tokenize(tso3dask.__version__, programs, parameters, files, self.names.phot)
 
     @property
     def nints(self) -> int:

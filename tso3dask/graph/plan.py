@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from tso3dask.graph.spectra import SpectraCache, SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
 from tso3dask.io.asn import read_association
+from tso3dask.io.bestrefs import MemberReferences, find_references
 from tso3dask.io.naming import product_names
 from tso3dask.io.observation import Observation, exposure_name, open_observation
 from tso3dask.io.segment import Segment
@@ -233,7 +234,7 @@ def make_plan(
     names = product_names(association.name, association.members, association.asn_id)
     kind = mode_of(observation)
     needed, mandatory = _needed_references(observation, parameters, kind)
-    references = reference.find_references(parameters, needed, mandatory)
+    references = find_references(parameters, observation.segments, needed, mandatory)
     notes = [*association.notes, *parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
     notes += [*found, *_left_out(observation, parameters, kind)]
@@ -253,7 +254,9 @@ def make_plan(
             requested=chunk_integrations,
         )
         exposure = exposure_name(segment)
-        members.append(Member(i, segment, exposure, program, chunks, times, *setups[i]))
+        members.append(
+            Member(i, segment, exposure, program, chunks, times, *setups[i], references[i])
+        )
     for note, names_of in untimed.items():
         who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
         notes.append(f"{who}: {note}")
@@ -264,7 +267,6 @@ def make_plan(
         tuple(members),
         names,
         budget,
-        references,
         tuple(dict.fromkeys(notes)),
     )
 
@@ -315,24 +317,27 @@ def _setups(
     observation: Observation,
     parameters: PipelineParameters,
     kind: str,
-    references: Mapping[str, str | None],
+    references: Sequence[MemberReferences],
 ) -> tuple[list[tuple[ImagingSetup | None, SpectrumSetup | None]], list[str]]:
     """Photometry or extraction of every member, and notes."""
     setups: list[tuple[ImagingSetup | None, SpectrumSetup | None]] = []
     notes: list[str] = []
     if kind == "imaging" and not parameters.tso_photometry.skip:
-        path = references.get("gain")
-        for segment in observation.segments:
+        for segment, files in zip(observation.segments, references, strict=True):
+            path = files["gain"].path if "gain" in files else None
             gain = None if path is None else reference.read_gain(path, segment)
             imaging, found = imaging_setup(segment, parameters, gain)
             setups.append((imaging, None))
             notes += found
     elif kind == "spectroscopy" and not parameters.extract_1d.skip:
-        regions = reference.read_extract1d(references.get("extract1d"))
-        apcorr = reference.read_apcorr(references.get("apcorr"), observation.exp_type)
-        cache: SpectraCache = {}
-        for segment in observation.segments:
-            spectrum, found = spectrum_setup(segment, parameters, regions, apcorr, cache)
+        read_regions = cache(reference.read_extract1d)
+        read_apcorr = cache(partial(reference.read_apcorr, exp_type=observation.exp_type))
+        known: SpectraCache = {}
+        for segment, files in zip(observation.segments, references, strict=True):
+            paths = {kind: file.path for kind, file in files.items()}
+            regions = read_regions(paths.get("extract1d"))
+            apcorr = read_apcorr(paths.get("apcorr"))
+            spectrum, found = spectrum_setup(segment, parameters, regions, apcorr, known)
             setups.append((None, spectrum))
             prefix = "" if spectrum is not None else f"{segment.path.name}: no spectrum: "
             notes += [prefix + note for note in found]

@@ -16,7 +16,7 @@ import numpy as np
 import tso3dask
 
 if TYPE_CHECKING:
-    from tso3dask.graph.outline import Outline
+    from tso3dask.graph.outline import Member, Outline
 
 __all__ = ["RunResult", "earlier_result", "made_by_another_plan", "peak_memory", "run_record"]
 
@@ -70,7 +70,7 @@ def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
         "association": plan.observation.association.table_name,
         "inputs": {m.segment.path.name: m.segment.identity for m in plan.members},
         "parameters": plan.parameters.to_dict(explicit_only=True),
-        "references": plan.references,
+        "references": {m.segment.path.name: _reference_names(m) for m in plan.members},
         "products": {
             kind: {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
             for kind, paths in result.products.items()
@@ -80,6 +80,10 @@ def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
         "notes": result.notes,
         "seconds": round(result.seconds, 3),
     }
+
+
+def _reference_names(member: Member) -> dict[str, str]:
+    return {kind: file.recorded for kind, file in member.references.items()}
 
 
 def made_by_another_plan(manifest: Path, plan: Outline) -> bool:

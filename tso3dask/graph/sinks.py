@@ -234,11 +234,6 @@ def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:
 def spectrum_specs(plan: Outline) -> list[SpectrumSpec]:
     """Tables of the x1dints product, one per member that has a spectrum."""
     specs = []
-    overrides = {
-        kind: plan.parameters.override(kind)
-        for kind in ("extract1d", "psf")
-        if plan.parameters.override(kind) is not None
-    }
     for member in plan.spectra:
         setup = member.spectrum
         assert setup is not None
@@ -258,11 +253,11 @@ def spectrum_specs(plan: Outline) -> list[SpectrumSpec]:
                 ra=setup.ra,
                 dec=setup.dec,
                 limits=setup.limits,
-                metadata={f"meta.ref_file.{k}.name": _absolute(v) for k, v in overrides.items()},
+                metadata=_reference_metadata(member),
             )
         )
     return specs
 
 
-def _absolute(path: str | None) -> str | None:
-    return path if path in (None, "N/A") else str(Path(str(path)).absolute())
+def _reference_metadata(member: Member) -> dict[str, str]:
+    return {f"meta.ref_file.{k}.name": file.recorded for k, file in member.references.items()}

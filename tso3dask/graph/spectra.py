@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,7 +164,8 @@ def spectrum_setup(
         If the member has neither WCS nor wavelengths, or a reference does not fit.
     """
     stored = segment.wavelength_image()
-    key = _cache_key(segment, stored)
+    regions = json.dumps(reference, sort_keys=True, default=str)
+    key = (_cache_key(segment, stored), regions, getattr(apcorr, "path", None))
     if key not in cache:
         try:
             cache[key] = _make_setup(segment, parameters, reference, apcorr, stored)

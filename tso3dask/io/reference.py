@@ -1,17 +1,17 @@
-"""Reference files: which one a run uses, and their content as plain Python and numpy."""
+"""Reference files: their content as plain Python and numpy."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tso3dask.config import NOT_APPLICABLE, PipelineParameters, steps_with_reference
+from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ __all__ = [
     "ApcorrReference",
     "check_overrides",
     "check_regions",
-    "find_references",
     "read_apcorr",
     "read_extract1d",
     "read_gain",
@@ -67,59 +66,6 @@ def check_overrides(parameters: PipelineParameters) -> None:
     for name, path in parameters.overrides().items():
         if path != NOT_APPLICABLE and not Path(path).is_file():
             raise InputError(f"{name}: no such file: {path}")
-
-
-def find_references(
-    parameters: PipelineParameters,
-    needed: Iterable[str],
-    mandatory: Collection[str] = (),
-) -> dict[str, str | None]:
-    """Return the file of every reference type that a run needs.
-
-    Parameters
-    ----------
-    parameters : PipelineParameters
-        They hold the overrides.
-    needed : iterable of str
-        Reference types, as ``"extract1d"``.
-    mandatory : collection of str
-        Types among them for which ``N/A`` is no answer.
-
-    Returns
-    -------
-    dict
-        Path by type; None for ``N/A``.
-
-    Raises
-    ------
-    InputError
-        One error for everything that is missing.
-    """
-    found: dict[str, str | None] = {}
-    missing = []
-    for kind in needed:
-        path = parameters.override(kind)
-        if path is None or (path == NOT_APPLICABLE and kind in mandatory):
-            missing.append(kind)
-        else:
-            found[kind] = None if path == NOT_APPLICABLE else path
-    if missing:
-        raise InputError(_missing_text(missing, mandatory))
-    check_overrides(parameters)
-    return found
-
-
-def _missing_text(missing: list[str], mandatory: Collection[str]) -> str:
-    owners = {kind: (steps_with_reference(kind) or ["?"])[0] for kind in missing}
-    what = ", ".join(f"{kind} (step {owners[kind]})" for kind in missing)
-    options = " ".join(f"--override_{kind}=FILE" for kind in missing)
-    entries = ", ".join(f"{owners[kind]}.override_{kind}" for kind in missing)
-    none = [kind for kind in missing if kind not in mandatory]
-    hint = f"; N/A means to do without (possible for {', '.join(none)})" if none else ""
-    return (
-        f"missing reference: {what}. Give {options} on the command line, or {entries} in the "
-        f"steps or the parameter file{hint}. This version does not ask CRDS for references"
-    )
 
 
 def read_extract1d(path: str | None) -> dict[str, Any] | None:
