@@ -12,7 +12,6 @@ import tso3dask as tso3
 from tso3dask.graph import dataset as dataset_module
 from tso3dask.graph import steps
 from tso3dask.graph.arrays import (
-    chunk_bounds,
     expression_engine,
     picked_arrays,
     program_of,
@@ -52,11 +51,6 @@ def no_compute(monkeypatch):
 @pytest.fixture
 def member(spectra):
     return spectra.members[0]
-
-
-def test_bounds_of_chunks():
-    assert chunk_bounds((4, 4, 1)) == [(0, 4), (4, 8), (8, 9)]
-    assert chunk_bounds(()) == []
 
 
 def test_opening_and_flagging_compute_nothing(member, no_compute):

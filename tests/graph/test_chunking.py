@@ -10,6 +10,7 @@ from tso3dask.graph.chunking import (
     BASE_MEMORY,
     MAXIMUM_CHUNKS,
     TASK_BYTES,
+    chunk_bounds,
     chunk_sizes,
     make_budget,
     parse_bytes,
@@ -171,3 +172,8 @@ def test_workers_default_to_the_cores(monkeypatch):
     assert make_budget(plane=8, stored=24, window=1).workers == 3
     with pytest.raises(InputError, match="workers is -1"):
         make_budget(plane=8, stored=24, window=1, workers=-1)
+
+
+def test_bounds_of_chunks():
+    assert chunk_bounds((4, 4, 1)) == [(0, 4), (4, 8), (8, 9)]
+    assert chunk_bounds(()) == []

@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from tso3dask.graph.program import Program
 
-__all__ = ["chunk_bounds", "pick", "picked_arrays", "program_of", "settled"]
+__all__ = ["pick", "picked_arrays", "program_of", "settled"]
 
 _programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
 
@@ -20,12 +20,6 @@ _programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
 def pick(values: Sequence[Any], index: int) -> Any:
     """Select one result of a task that returns several."""
     return values[index]
-
-
-def chunk_bounds(chunks: Sequence[int]) -> list[tuple[int, int]]:
-    """Start and stop of each chunk along one axis."""
-    edges = np.concatenate([[0], np.cumsum(chunks)])
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def picked_arrays(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tso3dask.graph.arrays import chunk_bounds
+from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.extraction import SpectrumJob, extract_pass, first_correction
 from tso3dask.graph.imaging import (
     ImagingJob,

@@ -7,11 +7,13 @@ streams through its range a few integrations at a time. Memory wins over chunk s
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from tso3dask.errors import InputError
 
-__all__ = ["Budget", "chunk_sizes", "make_budget", "parse_bytes"]
+__all__ = ["Budget", "chunk_bounds", "chunk_sizes", "make_budget", "parse_bytes"]
 
 DEFAULT_LIMIT = 10**9
 """Default memory limit of a run, bytes."""
@@ -209,3 +211,9 @@ def _cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
+
+
+def chunk_bounds(chunks: Sequence[int]) -> list[tuple[int, int]]:
+    """Start and stop of each chunk along one axis."""
+    edges = [0, *accumulate(int(size) for size in chunks)]
+    return list(pairwise(edges))

@@ -10,11 +10,12 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError
-from tso3dask.graph.arrays import chunk_bounds, picked_arrays, program_of
+from tso3dask.graph.arrays import picked_arrays, program_of
+from tso3dask.graph.chunking import chunk_bounds
+from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.program import Program, Source
 from tso3dask.io.backend import PixelArray
 from tso3dask.io.segment import Segment, open_segment
-from tso3dask.ops.times import match_int_times
 from tso3dask.schema import CUBES, VARIABLES
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "describe",
     "program_dataset",
     "segment_of",
-    "segment_times",
     "source_dataset",
     "variable_attrs",
     "with_cubes",
@@ -65,18 +65,6 @@ def coordinates(segment: Segment) -> dict[str, xr.Variable]:
         attrs = {"long_name": meaning, "units": "d"}
         coords[name] = xr.Variable("integration", times.times[key], attrs)
     return coords
-
-
-def segment_times(segment: Segment) -> Any:
-    """INT_TIMES rows matched to the integrations of a segment (`ops.times.IntegrationTimes`)."""
-    total = int(segment.get("NINTS", segment.nints))
-    return match_int_times(
-        segment.int_times,
-        int_start=segment.get("INTSTART"),
-        int_end=segment.get("INTEND"),
-        nints_in_segment=segment.nints,
-        nints_total=total,
-    )
 
 
 def describe(segment: Segment) -> dict[str, Any]:

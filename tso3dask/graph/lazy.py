@@ -12,8 +12,9 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError
-from tso3dask.graph.arrays import chunk_bounds, picked_arrays, settled
+from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
+from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.dataset import coordinates, program_dataset
 from tso3dask.graph.extraction import SpectrumJob, spectral_block
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
@@ -296,7 +297,7 @@ def member_photometry(
     names: Sequence[str],
 ) -> tuple[np.ndarray, ...]:
     """Task: columns of the photometry table of one segment."""
-    from tso3dask.graph.dataset import segment_times
+    from tso3dask.graph.integration_times import segment_times
 
     segment = open_segment(path)
     found = gather(centres).rows if centres else None

@@ -14,8 +14,8 @@ import dask.threaded
 from tso3dask.config import PipelineParameters, parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
-from tso3dask.graph.dataset import segment_times
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
+from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.spectra import SpectraCache, SpectrumSetup, spectrum_setup

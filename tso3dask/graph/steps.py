@@ -21,8 +21,8 @@ from dask.tokenize import tokenize
 from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph import lazy
-from tso3dask.graph.arrays import chunk_bounds, picked_arrays, settled
-from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS
+from tso3dask.graph.arrays import picked_arrays, settled
+from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bounds
 from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, imaging_setup

@@ -17,9 +17,11 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError
-from tso3dask.graph.arrays import chunk_bounds, settled
-from tso3dask.graph.dataset import segment_of, segment_times
+from tso3dask.graph.arrays import settled
+from tso3dask.graph.chunking import chunk_bounds
+from tso3dask.graph.dataset import segment_of
 from tso3dask.graph.execute import compute
+from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.sinks import time_columns
 from tso3dask.io.atomic import new_run_id, part_path
 from tso3dask.io.crfints import CrfintsSink
