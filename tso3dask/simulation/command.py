@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("cr-rate", float, "cosmic rays per pixel and integration (1e-4)"),
         ("lost-rate", float, "pixels without a value per pixel and integration (2e-5)"),
         ("jitter", float, "pointing scatter in pixels (0.01)"),
+        ("background", float, "background in DN/s (the mode's)"),
         ("hot-fraction", float, "fraction of hot pixels (1e-3)"),
         ("dead-fraction", float, "fraction of dead pixels (5e-4)"),
         ("srctype", str, "POINT (default) or EXTENDED"),
@@ -70,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 _NAMES = (
-    "nints segments exposures seed depth cr_rate lost_rate jitter hot_fraction dead_fraction "
-    "srctype int_times model subarray pupil shape photom var_flat wavelength area"
+    "nints segments exposures seed depth cr_rate lost_rate jitter background hot_fraction "
+    "dead_fraction srctype int_times model subarray pupil shape photom var_flat wavelength area"
 )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .modes import Dispersion, Mode
+from .soss import ORDERS, SossOptics, is_soss_frame
 
-__all__ = ["Trace", "traces_of"]
+__all__ = ["Trace", "soss_optics", "traces_of"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,36 @@ def _trace(item: Dispersion, dispaxis: int, shape: tuple[int, int]) -> Trace:
     )
 
 
+def soss_optics(mode: Mode, shape: tuple[int, int]) -> SossOptics | None:
+    """Optics of a SOSS observation; None for other modes, and for small arrays made for tests."""
+    if mode.exp_type != "NIS_SOSS" or not is_soss_frame(shape):
+        return None
+    return SossOptics(shape, mode.extra["meta.instrument.pupil_position"])
+
+
+def _soss_trace(optics: SossOptics, order: int) -> Trace:
+    length = optics.cutoff(order)
+    pixels = np.arange(length, dtype=np.float64)
+    s = pixels / (length - 1)
+    poly = np.polynomial.polynomial.polyfit(s, optics.centre(order, pixels), 7)
+    return Trace(
+        order=order,
+        dispaxis=1,
+        pixels=pixels,
+        waves=optics.wavelength(order, pixels),
+        centre=_in_pixels(tuple(poly), 0, length - 1),
+        sigma=(7.0,),
+        tilt=0.0,
+        pivot=(optics.shape[0] - 1) / 2,
+        brightness=1.0,
+    )
+
+
 def traces_of(mode: Mode, detector: str, shape: tuple[int, int]) -> tuple[Trace, ...]:
     """Traces of every order of `mode` on `detector` for an array of ``(ny, nx)`` pixels."""
     if mode.dispaxis is None:
         return ()
+    optics = soss_optics(mode, shape)
+    if optics is not None:
+        return tuple(_soss_trace(optics, order) for order in ORDERS)
     return tuple(_trace(item, mode.dispaxis, shape) for item in mode.dispersions[detector])

@@ -82,6 +82,7 @@ def simulate(
         cr_rate : cosmic rays per pixel and integration.
         lost_rate : pixels without a value (NaN, DO_NOT_USE) per pixel and integration.
         jitter : scatter of the pointing, pixels.
+        background : level of the background, DN/s (default: the mode's).
         hot_fraction, dead_fraction : bad pixels, as fractions of the array.
         photom : flux calibrated or in DN/s.
         var_flat, wavelength, area : whether that extension is written.
@@ -263,6 +264,6 @@ def _write_truth(
         truth[f"hot_{name}"] = detector.hot
         truth[f"dead_{name}"] = detector.dead
         for key, values in detector.scene.star().items():
-            truth[f"{key}_{name}" if key != "depth" else f"spectral_depth_{name}"] = values
+            truth[f"spectral_{key}_{name}" if key.startswith("depth") else f"{key}_{name}"] = values
     with path.open("wb") as file:
         np.savez_compressed(file, **cast(Any, truth))

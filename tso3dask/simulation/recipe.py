@@ -46,6 +46,7 @@ class Recipe:
     cr_rate: float
     lost_rate: float
     jitter: float
+    background: float
     hot_fraction: float
     dead_fraction: float
     photom: bool
@@ -188,6 +189,7 @@ def make_recipe(
     cr_rate: float = 1e-4,
     lost_rate: float = 2e-5,
     jitter: float = 0.01,
+    background: float | None = None,
     hot_fraction: float = 1e-3,
     dead_fraction: float = 5e-4,
     photom: bool | None = None,
@@ -226,6 +228,9 @@ def make_recipe(
         cr_rate=_number("cr_rate", cr_rate, 0.0, 0.1),
         lost_rate=_number("lost_rate", lost_rate, 0.0, 0.1),
         jitter=_number("jitter", jitter, 0.0, 2.0),
+        background=_number(
+            "background", chosen.background if background is None else background, 0.0, 1e6
+        ),
         hot_fraction=_number("hot_fraction", hot_fraction, 0.0, 0.5),
         dead_fraction=_number("dead_fraction", dead_fraction, 0.0, 0.5),
         photom=chosen.photom if photom is None else bool(photom),

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Trace, traces_of
+from .geometry import Trace, soss_optics, traces_of
 from .recipe import Recipe
+from .soss_references import write_soss_references
 
 __all__ = ["NOT_NEEDED", "write_references"]
 
@@ -41,11 +42,7 @@ def write_references(
     if mode.exp_type == "NIS_SOSS":
         files["wavelengthrange"] = directory / f"{root}_wavelengthrange.asdf"
         _write_wavelengthrange(recipe, files["wavelengthrange"])
-        return files, {
-            "extract_1d": {"skip": True},
-            "photom": {"skip": True},
-            "white_light": {"override_wavelengthrange": str(files["wavelengthrange"])},
-        }
+        return files, _soss_steps(recipe, directory, files)
     files["extract1d"] = directory / f"{root}_extract1d.json"
     _write_extract1d(recipe, files["extract1d"])
     extract = {
@@ -61,6 +58,29 @@ def write_references(
         writer(recipe, files["apcorr"])
         extract["override_apcorr"] = str(files["apcorr"])
     return files, {"extract_1d": extract}
+
+
+def _soss_steps(
+    recipe: Recipe, directory: Path, files: dict[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """Write the references of SOSS extraction; small arrays have none and skip it."""
+    white_light = {"override_wavelengthrange": str(files["wavelengthrange"])}
+    optics = soss_optics(recipe.mode, recipe.shape)
+    if optics is None:
+        return {
+            "extract_1d": {"skip": True},
+            "photom": {"skip": True},
+            "white_light": white_light,
+        }
+    files |= write_soss_references(recipe, optics, directory, _describe)
+    return {
+        "extract_1d": {
+            f"override_{name}": str(files[name])
+            for name in ("pastasoss", "specprofile", "speckernel")
+        },
+        "photom": {"override_photom": str(files["photom"]), "override_area": NOT_NEEDED},
+        "white_light": white_light,
+    }
 
 
 def _describe(model: Any, recipe: Recipe, reftype: str) -> None:
@@ -223,6 +243,7 @@ def _write_wavelengthrange(recipe: Recipe, path: Path) -> None:
     from stdatamodels.jwst.datamodels import WavelengthrangeModel
 
     rows = [[order, recipe.mode.filter, *_SOSS_RANGES[order]] for order in (1, 2, 3)]
-    with WavelengthrangeModel(wavelengthrange=rows, order=[1, 2, 3], wunits="micron") as model:
+    with WavelengthrangeModel(wrange=rows, order=[1, 2, 3], wunits="micron") as model:
+        model.waverange_selector = [recipe.mode.filter]
         _describe(model, recipe, "wavelengthrange")
         model.save(str(path))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .geometry import Trace, traces_of
+from .geometry import Trace, soss_optics, traces_of
 from .lightcurve import spectral_depth, stellar_spectrum
 from .recipe import Recipe
+from .soss import ORDERS, SossLight, SossOptics, stellar_flux
 
 __all__ = ["Scene", "star_centre"]
 
@@ -36,10 +37,15 @@ class Scene:
         self.traces = traces_of(recipe.mode, detector, recipe.shape)
         self.background = self._background()
         self.conversion = self._conversion()
-        maker = _WeakLens if recipe.mode.pupil == "WLP8" else _Star
-        self._parts: list[_Spectrum | _Star | _WeakLens] = (
-            [_Spectrum(recipe, trace) for trace in self.traces] if self.traces else [maker(recipe)]
-        )
+        self.optics = soss_optics(recipe.mode, recipe.shape)
+        self.orders = _soss_light(recipe, self.optics) if self.optics is not None else []
+        self._parts: list[_Spectrum | _Star | _WeakLens | SossLight]
+        if self.orders:
+            self._parts = list(self.orders)
+        elif self.traces:
+            self._parts = [_Spectrum(recipe, trace) for trace in self.traces]
+        else:
+            self._parts = [(_WeakLens if recipe.mode.pupil == "WLP8" else _Star)(recipe)]
 
     def rates(self, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
         """Count rate, background included.
@@ -64,6 +70,8 @@ class Scene:
         if not self.traces:
             flux = self.recipe.mode.peak_rate * float(np.mean(self.conversion))
             return {"depth": np.array([self.recipe.depth]), "flux": np.array([flux])}
+        if self.optics is not None:
+            return self._soss_star(self.optics)
         trace = self.traces[0]
         length = self.recipe.shape[1 if trace.dispaxis == 1 else 0]
         along = np.arange(length, dtype=np.float64)
@@ -75,6 +83,27 @@ class Scene:
             "flux": rate * self._factor() / _throughput(trace, wave),
             "rate": rate,
         }
+
+    def _soss_star(self, optics: SossOptics) -> dict[str, np.ndarray]:
+        """Give what `star` gives, and the same and the image of each order by its number."""
+        out: dict[str, np.ndarray] = {}
+        along = np.arange(self.recipe.shape[1])
+        for light in self.orders:
+            wave = optics.wavelength(light.order, along)
+            values = {
+                "wavelength": wave,
+                "depth": np.divide(
+                    light.drop, light.rate, out=np.full_like(wave, np.nan), where=light.rate > 0
+                ),
+                "flux": light.rate,
+                "rate": light.rate,
+            }
+            if light.order == 1:
+                out.update(values)
+            for key, value in values.items():
+                out[f"{key}_order{light.order}"] = value
+            out[f"image_order{light.order}"] = light.image()
+        return out
 
     def light_curve(self, transit: np.ndarray) -> np.ndarray:
         """Relative white light of the first order's counts, 1 outside the transit."""
@@ -100,8 +129,16 @@ class Scene:
 
     def _background(self) -> np.ndarray:
         y, x = np.indices(self.recipe.shape) / np.reshape(self.recipe.shape, (2, 1, 1)) - 0.5
+        level = self.recipe.background
         slope = 0.15 * (x if self.recipe.mode.dispaxis == 2 else y) + 0.05 * (x + y)
-        return (self.recipe.mode.background * (1 + slope)).astype(np.float32)
+        return (level * (1 + slope)).astype(np.float32)
+
+
+def _soss_light(recipe: Recipe, optics: SossOptics) -> list[SossLight]:
+    """Light of all orders, scaled to the mode's peak of order 1."""
+    scale = recipe.mode.peak_rate
+    scale /= float(np.max(optics.column_light(1, stellar_flux(optics.fine_wavelengths(1)))))
+    return [SossLight(optics, order, scale, recipe.depth) for order in ORDERS]
 
 
 def _throughput(trace: Trace, wave: np.ndarray) -> np.ndarray:
