@@ -108,6 +108,7 @@ def test_run_passes_everything_on(planned, tmp_path, monkeypatch, capsys):
     words = "run a.fits --steps.outlier_detection.snr=4 -o out b.fits --params p.json"
     words += " --override_gain gain.fits --steps.extract_1d.bkg_fit median --workers 2"
     words += " --memory-limit 8GiB --chunk-integrations 7 --scheduler processes --resume"
+    words += " --output_file mine"
     assert cli.main(words.split()) == 0
     assert planned["source"] == ["a.fits", "b.fits"]
     assert planned["steps"] == {
@@ -116,6 +117,7 @@ def test_run_passes_everything_on(planned, tmp_path, monkeypatch, capsys):
         "extract_1d": {"bkg_fit": "median"},
     }
     assert planned["options"] == {
+        "product_name": "mine",
         "chunk_integrations": 7,
         "memory_limit": "8GiB",
         "workers": 2,

@@ -25,8 +25,9 @@ BELOW = {
     "io": {"config", "errors", "schema"},
     "simulation": {"errors"},
     "graph": {"config", "errors", "io", "ops", "schema", "tso3dask"},
-    "pipeline": {"config", "errors", "graph", "io"},
-    "__init__": {"errors", "pipeline", "simulation"},
+    "drop_in": {"config", "errors", "graph", "io", "params", "values"},
+    "pipeline": {"config", "drop_in", "errors", "graph", "io"},
+    "__init__": {"drop_in", "errors", "pipeline", "simulation"},
     "__main__": {"cli"},
     # and what faces the user, which may import whatever lies below
     "progress": set(),

@@ -757,5 +757,5 @@ def test_call_as_notebooks_do(images, tmp_path):
             str(images.asn), output_dir=tmp_path, steps=images.steps, save_results=True, logcfg="x"
         )
     assert list(tmp_path.glob("*_phot.ecsv"))
-    with pytest.raises(InputError, match="unknown option 'radius'"):
+    with pytest.raises(InputError, match="no parameter 'radius'; step tso_photometry has it"):
         tso3.Tso3Pipeline.call(str(images.asn), output_dir=tmp_path, radius=3)

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Extract1dStep": "tso3dask.drop_in",
     "InputError": "tso3dask.errors",
     "NotYetError": "tso3dask.errors",
+    "OutlierDetectionStep": "tso3dask.drop_in",
+    "PixelReplaceStep": "tso3dask.drop_in",
     "RunError": "tso3dask.errors",
     "Tso3Error": "tso3dask.errors",
-    "Tso3Pipeline": "tso3dask.pipeline",
+    "TSOPhotometryStep": "tso3dask.drop_in",
+    "Tso3Pipeline": "tso3dask.drop_in",
+    "WhiteLightStep": "tso3dask.drop_in",
     "open_association": "tso3dask.pipeline",
     "open_segment": "tso3dask.pipeline",
     "plan": "tso3dask.pipeline",
@@ -28,8 +33,16 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
+    from tso3dask.drop_in import (
+        Extract1dStep,
+        OutlierDetectionStep,
+        PixelReplaceStep,
+        Tso3Pipeline,
+        TSOPhotometryStep,
+        WhiteLightStep,
+    )
     from tso3dask.errors import InputError, NotYetError, RunError, Tso3Error
-    from tso3dask.pipeline import Tso3Pipeline, open_association, open_segment, plan, run
+    from tso3dask.pipeline import open_association, open_segment, plan, run
     from tso3dask.simulation import simulate
 
 

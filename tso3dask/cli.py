@@ -178,15 +178,15 @@ def _targets(name: str) -> list[tuple[str, str]]:
     )
 
 
-def _all_steps(args: argparse.Namespace) -> tuple[Steps, str | None]:
-    """Return the steps of the parameter file and the command line, and the file's output folder."""
+def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str]]:
+    """Return the steps of parameter file and command line, and the file's pipeline parameters."""
     from tso3dask.params import expand_steps, merge_steps, read_parameter_file
 
     given = expand_steps(args.given_steps, origin="command line")
     if args.params is None:
-        return given, None
+        return given, {}
     file = read_parameter_file(args.params)
-    return merge_steps(file.steps, given), file.output_dir
+    return merge_steps(file.steps, given), file.pipeline
 
 
 # --- run and plan ------------------------------------------------------------------------------
@@ -197,6 +197,9 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", metavar="FILE", help="parameter file: JSON, YAML or ASDF")
     parser.add_argument(
         "--memory-limit", metavar="SIZE", help="memory of the run, as 8GiB (default 1GB)"
+    )
+    parser.add_argument(
+        "--output-file", "--output_file", metavar="NAME", help="name of the products"
     )
     parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time")
     parser.add_argument(
@@ -257,7 +260,7 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
             f"--scheduler {scheduler}: expected {', '.join(_LOCAL_SCHEDULERS)}, or an address as "
             "tcp://host:8786"
         )
-    steps, output_dir = _all_steps(args)
+    steps, pipeline = _all_steps(args)
     from tso3dask.config import parse_steps
 
     parse_steps(steps)  # before anything is opened
@@ -266,12 +269,13 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
     plan = make_plan(
         source,
         steps,
+        product_name=args.output_file or pipeline.get("output_file"),
         chunk_integrations=args.chunk_integrations,
         memory_limit=args.memory_limit,
         workers=args.workers,
         separate_processes=scheduler == "processes",
     )
-    return plan, output_dir
+    return plan, pipeline.get("output_dir")
 
 
 def _run_plan(args: argparse.Namespace) -> int:

@@ -16,10 +16,10 @@ __all__ = ["ParameterFile", "expand_steps", "merge_steps", "read_parameter_file"
 
 _PIPELINE_DEFAULTS: dict[str, Any] = {
     "skip": False,
-    "output_file": None,
     "pre_hooks": [],
     "post_hooks": [],
 }
+_PIPELINE_NAMES = ("output_dir", "output_file")
 _PIPELINE_IGNORED = frozenset(
     {
         "save_results",
@@ -46,13 +46,18 @@ class ParameterFile:
         The file.
     steps : dict
         ``{step: {parameter: value}}``, with reference paths made absolute.
-    output_dir : str or None
-        Output folder, if the file names one.
+    pipeline : dict
+        ``output_dir`` and ``output_file`` of the pipeline, if the file names them.
     """
 
     path: Path
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    output_dir: str | None = None
+    pipeline: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def output_dir(self) -> str | None:
+        """Output folder, if the file names one."""
+        return self.pipeline.get("output_dir")
 
 
 def read_parameter_file(path: str | os.PathLike[str]) -> ParameterFile:
@@ -75,7 +80,7 @@ def read_parameter_file(path: str | os.PathLike[str]) -> ParameterFile:
         raise InputError(f"{path}: expected a dictionary of steps, got {type(tree).__name__}")
     steps, pipeline = _split(tree, path)
     steps = expand_steps(steps, path.parent, origin=str(path))
-    return ParameterFile(path, steps, _pipeline_output_dir(pipeline, path))
+    return ParameterFile(path, steps, _pipeline_parameters(pipeline, path))
 
 
 def merge_steps(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
@@ -193,21 +198,20 @@ def _split_exported(tree: Mapping[str, Any], path: Path) -> tuple[dict[str, Any]
     return steps, parameters
 
 
-def _pipeline_output_dir(parameters: Mapping[str, Any], path: Path) -> str | None:
-    """Check the pipeline's own parameters; return the output folder among them."""
+def _pipeline_parameters(parameters: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """Check the pipeline's own parameters; return those that have an effect."""
     for name, value in parameters.items():
-        if name == "output_dir" or name in _PIPELINE_IGNORED:
+        if name in _PIPELINE_NAMES or name in _PIPELINE_IGNORED:
             continue
         if name not in _PIPELINE_DEFAULTS:
-            known = [*STEPS, *_PIPELINE_DEFAULTS, "output_dir"]
+            known = [*STEPS, *_PIPELINE_DEFAULTS, *_PIPELINE_NAMES]
             owner = next((s for s in STEPS if name in parameters_of(s)), None)
             hint = f" It belongs to step '{owner}'." if owner else nearest(str(name), known)
             raise InputError(f"{path}: the pipeline has no parameter '{name}'.{hint}")
         default = _PIPELINE_DEFAULTS[name]
         if value != default and not (not value and not default):
             raise InputError(f"{path}: {name}={value!r} for the pipeline is not supported yet")
-    output_dir = parameters.get("output_dir")
-    return str(output_dir) if output_dir else None
+    return {name: str(parameters[name]) for name in _PIPELINE_NAMES if parameters.get(name)}
 
 
 def _load(path: Path) -> Any:

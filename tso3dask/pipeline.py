@@ -1,4 +1,4 @@
-"""The public way in: open, plan, run, and a stand-in for the field's pipeline class."""
+"""The public way in: open, plan, run, and the classes that take the place of those of ``jwst``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tso3dask.errors import InputError
 from tso3dask.graph.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -15,13 +14,14 @@ if TYPE_CHECKING:
 
     from tso3dask.graph.record import RunResult
 
-__all__ = ["Plan", "Tso3Pipeline", "make_plan", "open_association", "open_segment", "plan", "run"]
+__all__ = ["Plan", "make_plan", "open_association", "open_segment", "plan", "run"]
 
 
 def plan(
     source: Any,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
     *,
+    product_name: str | None = None,
     chunk_integrations: int | None = None,
     memory_limit: str | int | None = None,
     workers: int | None = None,
@@ -34,6 +34,8 @@ def plan(
         Association file or its content, or calints files.
     steps : mapping, optional
         ``{step: {parameter: value}}``.
+    product_name : str, optional
+        Beginning of the names of the tables and spectra, instead of the association's.
     chunk_integrations : int, optional
         Integrations of a task; chosen by default.
     memory_limit : str or int, optional
@@ -55,6 +57,7 @@ def plan(
     return make_plan(
         source,
         steps,
+        product_name=product_name,
         chunk_integrations=chunk_integrations,
         memory_limit=memory_limit,
         workers=workers,
@@ -66,6 +69,7 @@ def run(
     output_dir: str | os.PathLike[str] = ".",
     steps: Mapping[str, Mapping[str, Any]] | None = None,
     *,
+    product_name: str | None = None,
     chunk_integrations: int | None = None,
     memory_limit: str | int | None = None,
     workers: int | None = None,
@@ -77,7 +81,7 @@ def run(
 
     Parameters
     ----------
-    source, steps, chunk_integrations, memory_limit, workers
+    source, steps, product_name, chunk_integrations, memory_limit, workers
         As for `plan`.
     output_dir : path-like
         Folder for the products.
@@ -95,6 +99,7 @@ def run(
     made = make_plan(
         source,
         steps,
+        product_name=product_name,
         chunk_integrations=chunk_integrations,
         memory_limit=memory_limit,
         workers=workers,
@@ -160,49 +165,10 @@ def open_segment(path: str | os.PathLike[str], *, chunks: int | None = None) -> 
 _ONLY_PIXELS = {"tso_photometry": {"skip": True}, "extract_1d": {"skip": True}}
 
 
-class Tso3Pipeline:
-    """Stand-in for the field's stage-3 time-series pipeline class.
+def __getattr__(name: str) -> Any:
+    """Give the pipeline and step classes here too, where ``jwst`` users look for them."""
+    from tso3dask import drop_in
 
-    Only the call that notebooks use is here; parameters are those of `run`.
-    """
-
-    @classmethod
-    def call(
-        cls,
-        source: Any,
-        *,
-        output_dir: str | os.PathLike[str] | None = None,
-        steps: Mapping[str, Mapping[str, Any]] | None = None,
-        save_results: bool = True,
-        **options: Any,
-    ) -> None:
-        """Process an association; earlier products of the same names are replaced.
-
-        Parameters
-        ----------
-        source : path, mapping or list of paths
-            Association file or its content, or calints files.
-        output_dir : path-like, optional
-            Folder for the products; the working directory by default.
-        steps : mapping, optional
-            ``{step: {parameter: value}}``.
-        save_results : bool
-            Accepted for compatibility: products are always written.
-        **options
-            More parameters of `run`. ``logcfg``, ``configure_log`` and ``log_level`` are accepted
-            and have no effect.
-
-        Raises
-        ------
-        InputError
-            If an option is not known, or for anything that `run` refuses.
-        """
-        known = {"chunk_integrations", "memory_limit", "workers", "scheduler"}
-        unknown = set(options) - known - {"logcfg", "configure_log", "log_level"}
-        if unknown:
-            raise InputError(
-                f"Tso3Pipeline.call: unknown option {sorted(unknown)[0]!r}; parameters of steps "
-                "go into steps={...}"
-            )
-        chosen = {name: value for name, value in options.items() if name in known}
-        run(source, output_dir or ".", steps, overwrite=True, **chosen)
+    if name in drop_in.__all__:
+        return getattr(drop_in, name)
+    raise AttributeError(f"module 'tso3dask.pipeline' has no attribute {name!r}")

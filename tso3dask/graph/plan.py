@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,7 @@ def make_plan(
     source: Any,
     steps: Mapping[str, Mapping[str, Any]] | PipelineParameters | None = None,
     *,
+    product_name: str | None = None,
     chunk_integrations: int | None = None,
     memory_limit: str | int | None = None,
     workers: int | None = None,
@@ -205,10 +207,12 @@ def make_plan(
 
     Parameters
     ----------
-    source : path, mapping or list of paths
+    source : path, mapping, list of paths or Association
         Association file or its content, or calints files.
     steps : mapping, optional
         Parameters by step, as ``Tso3Pipeline.call(steps=...)`` takes them.
+    product_name : str, optional
+        Beginning of the names of the tables and spectra, instead of the association's.
     chunk_integrations : int, optional
         Integrations of a task; chosen by default.
     memory_limit : str or int, optional
@@ -230,6 +234,8 @@ def make_plan(
     parameters = parse_steps(steps)
     reference.check_overrides(parameters)
     association = read_association(source)
+    if product_name is not None:
+        association = replace(association, name=product_name)
     observation = open_observation(association)
     names = product_names(association.name, association.members, association.asn_id)
     kind = mode_of(observation)

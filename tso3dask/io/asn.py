@@ -52,13 +52,17 @@ class Association:
 
 
 def read_association(
-    source: str | os.PathLike[str] | Mapping[str, Any] | Iterable[str | os.PathLike[str]],
+    source: str
+    | os.PathLike[str]
+    | Mapping[str, Any]
+    | Iterable[str | os.PathLike[str]]
+    | Association,
 ) -> Association:
     """Read an association.
 
     Parameters
     ----------
-    source : path, mapping, or iterable of paths
+    source : path, mapping, iterable of paths, or Association
         A level-3 association file in JSON; its content as a dictionary, with members under the
         working directory; one calints file; or a list of calints files.
 
@@ -73,6 +77,8 @@ def read_association(
     Only the first product and its members of type ``science`` are used. A member is a path
     relative to the association's folder, or an absolute one.
     """
+    if isinstance(source, Association):
+        return source
     if isinstance(source, Mapping):
         return _from_tree(source, None, Path.cwd())
     if not isinstance(source, (str, os.PathLike)):

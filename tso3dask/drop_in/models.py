@@ -1,0 +1,82 @@
+"""Products of a run as the open data models and tables that steps return."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tso3dask.io.asdf_edit import read_scalars
+from tso3dask.io.segment import Segment
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["detached_model", "step_spectra", "table_in_memory"]
+
+
+def detached_model(path: Path, segment: Segment, date: str | None = None) -> Any:
+    """Open a product so that it needs its file no more, named as the step's input.
+
+    Parameters
+    ----------
+    path : Path
+        The product, which may be removed afterwards.
+    segment : Segment
+        The input.
+    date : str, optional
+        Its date; by default that of the product.
+
+    Returns
+    -------
+    JwstDataModel
+    """
+    from stdatamodels.jwst import datamodels
+
+    known = _metadata(segment)
+    model = datamodels.open(str(path))
+    model.meta.filename = known.get("meta.filename")
+    if date is not None:
+        model.meta.date = date
+    return model
+
+
+def step_spectra(path: Path, segment: Segment) -> Any:
+    """Open an x1dints product as the extraction alone gives it.
+
+    What the pipeline adds for several members is taken away, and states of other steps and the
+    association are those of the input.
+    """
+    model = detached_model(path, segment)
+    known = _metadata(segment)
+    for group in ("cal_step", "asn"):
+        for name in list(getattr(model.meta, group).instance):
+            if name != "extract_1d":
+                setattr(getattr(model.meta, group), name, known.get(f"meta.{group}.{name}"))
+        for name, value in known.items():
+            if name.startswith(f"meta.{group}.") and name != "meta.cal_step.extract_1d":
+                setattr(getattr(model.meta, group), name.rpartition(".")[2], value)
+    model.hdrtab = None
+    for spectrum in model.spec:
+        spectrum.s_region = None
+    model.int_times = segment.int_times
+    return model
+
+
+def table_in_memory(
+    columns: Mapping[str, tuple[Any, str | None]], meta: Mapping[str, Any]
+) -> QTable:
+    """Return a table as the steps return it: quantities where there is a unit."""
+    from astropy import units
+    from astropy.table import QTable
+
+    table = QTable(meta=OrderedDict(meta))
+    for name, (values, unit) in columns.items():
+        table[name] = values if unit is None else values << units.Unit(unit)
+    return table
+
+
+def _metadata(segment: Segment) -> dict[str, Any]:
+    content = segment.asdf_bytes()
+    return {} if content is None else read_scalars(content, name=str(segment.path))

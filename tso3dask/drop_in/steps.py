@@ -1,0 +1,163 @@
+"""The steps, each alone on one file or open data model.
+
+A step alone is a plan of one member in which all others are skipped, run in a folder of its own;
+what it wrote there is opened and returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tso3dask.config import STEPS
+from tso3dask.drop_in.inputs import file_of, is_model
+from tso3dask.drop_in.models import detached_model, step_spectra, table_in_memory
+from tso3dask.drop_in.step import Step, folder_of, single_kind, told
+from tso3dask.errors import NotYetError
+from tso3dask.graph.plan import Plan, make_plan
+
+__all__ = [
+    "STEP_CLASSES",
+    "AdaptiveTraceModelStep",
+    "Extract1dStep",
+    "OutlierDetectionStep",
+    "PhotomStep",
+    "PixelReplaceStep",
+    "TSOPhotometryStep",
+    "WhiteLightStep",
+]
+
+
+class _OnPixels(Step):
+    """A step on the pixels of one member."""
+
+    @contextlib.contextmanager
+    def _planned(self, given: Any) -> Iterator[tuple[Plan, Path]]:
+        """Plan of this step alone, and a folder to run it in, which is gone afterwards."""
+        steps: dict[str, dict[str, Any]] = {name: {"skip": True} for name in STEPS}
+        steps[self.step] = {**self._making(), "skip": False}
+        with (
+            tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
+            file_of(given, Path(folder), self.input_dir) as path,
+        ):
+            output = Path(folder) / "products"
+            yield make_plan(path, steps), output
+
+
+class OutlierDetectionStep(_OnPixels):
+    """Flag pixels that deviate from their median in time.
+
+    `run` returns a data model of the type of the input.
+    """
+
+    step = "outlier_detection"
+
+    def _process(self, given: Any) -> Any:
+        with self._planned(given) as (plan, folder):
+            result = plan.run(folder)
+            told(result.notes)
+            (product,) = result.products["crfints"]
+            segment = plan.members[0].segment
+            date = given.meta.date if is_model(given) else segment.get("DATE")
+            return detached_model(product, segment, date)
+
+
+class TSOPhotometryStep(_OnPixels):
+    """Aperture photometry of every integration; `run` returns a QTable."""
+
+    step = "tso_photometry"
+
+    def _process(self, given: Any) -> Any:
+        from tso3dask.graph.tables import table_meta
+
+        with self._planned(given) as (plan, folder):
+            single_kind(plan.kind, "imaging", plan.members[0].segment.path, self.step)
+            result = plan.run(folder)
+            told(result.notes)
+            return table_in_memory(result.tables["phot"], table_meta(plan, "phot"))
+
+
+class Extract1dStep(_OnPixels):
+    """Extract a spectrum from every integration; `run` returns a TSOMultiSpecModel."""
+
+    step = "extract_1d"
+
+    def _process(self, given: Any) -> Any:
+        with self._planned(given) as (plan, folder):
+            if plan.kind != "soss":
+                single_kind(plan.kind, "spectroscopy", plan.members[0].segment.path, self.step)
+            result = plan.run(folder)
+            told(result.notes)
+            (product,) = result.products["x1dints"]
+            return step_spectra(product, plan.members[0].segment)
+
+
+class WhiteLightStep(Step):
+    """Sum spectra over wavelength; `run` takes an x1dints file or model and returns a QTable."""
+
+    step = "white_light"
+
+    def _process(self, given: Any) -> Any:
+        from tso3dask.config import parse_steps
+        from tso3dask.graph.spectra_files import white_light_of_file
+
+        parameters = parse_steps({"white_light": self._making()}).white_light
+        with (
+            tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
+            file_of(given, Path(folder), self.input_dir) as path,
+        ):
+            columns, meta, notes = white_light_of_file(path, parameters)
+        told(notes)
+        table = table_in_memory(columns, meta)
+        if self.save_results:
+            target = self._output_path(given)
+            table.write(target, format="ascii.ecsv", overwrite=True)
+        return table
+
+    def _output_path(self, given: Any, result: Any = None) -> Path:
+        path = super()._output_path(given, result)
+        folder_of(self.output_dir).mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class _NotAlone(Step):
+    """A step whose parameters are known, but which does not run by itself yet."""
+
+    def _process(self, given: Any) -> Any:
+        raise NotYetError(f"{type(self).__name__} cannot be run alone yet")
+
+
+class PixelReplaceStep(_NotAlone):
+    """Replace bad pixels before extraction."""
+
+    step = "pixel_replace"
+
+
+class AdaptiveTraceModelStep(_NotAlone):
+    """Model the spectral trace."""
+
+    step = "adaptive_trace_model"
+
+
+class PhotomStep(_NotAlone):
+    """Flux calibration of NIRISS SOSS spectra."""
+
+    step = "photom"
+
+
+STEP_CLASSES: dict[str, type[Step]] = {
+    cls.step: cls
+    for cls in (
+        OutlierDetectionStep,
+        TSOPhotometryStep,
+        AdaptiveTraceModelStep,
+        PixelReplaceStep,
+        Extract1dStep,
+        PhotomStep,
+        WhiteLightStep,
+    )
+}
+"""Step classes by the names of the steps, in the order in which they run."""

@@ -1,0 +1,120 @@
+"""White light of spectra that are in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tso3dask.config import WhiteLight
+from tso3dask.errors import NotYetError
+from tso3dask.io.spectra_tables import SpectrumTable, read_spectrum_tables
+
+__all__ = ["white_light_of_file"]
+
+_ROWS = 256
+"""Integrations read at a time."""
+
+
+def white_light_of_file(
+    path: Path, parameters: WhiteLight
+) -> tuple[dict[str, tuple[np.ndarray, str | None]], dict[str, Any], list[str]]:
+    """Sum the spectra of an x1dints file over wavelength.
+
+    Parameters
+    ----------
+    path : Path
+        An x1dints file, with one row per integration or, as older ones, one table.
+    parameters : WhiteLight
+        Parameters of the step.
+
+    Returns
+    -------
+    columns : dict
+        Values and unit of each column of the white-light table.
+    meta : dict
+        Its meta.
+    notes : list of str
+        What a user should know.
+
+    Raises
+    ------
+    InputError
+        If the file has no spectra.
+    """
+    from tso3dask.ops.whitelight import white_light_columns, white_light_meta
+
+    primary, tables = read_spectrum_tables(path)
+    if primary.get("EXP_TYPE") == "NIS_SOSS" and parameters.override_wavelengthrange != "N/A":
+        raise NotYetError(
+            f"{path}: wavelength ranges of NIRISS SOSS are not supported yet; "
+            "override_wavelengthrange='N/A' sums over all wavelengths"
+        )
+    if tables[0].vectors:
+        spectra = [_sums(table, parameters) for table in tables]
+    else:
+        spectra = _sums_of_single_tables(primary, tables, parameters)
+    white = white_light_columns(spectra)
+    columns = {name: (values, white.units.get(name)) for name, values in white.columns.items()}
+    return columns, white_light_meta(primary), list(white.notes)
+
+
+def _limits(parameters: WhiteLight) -> tuple[float, float]:
+    from tso3dask.ops.whitelight import wavelength_range
+
+    low, high = parameters.min_wavelength, parameters.max_wavelength
+    return wavelength_range(None, 1, None, low, high)
+
+
+def _sums(table: SpectrumTable, parameters: WhiteLight) -> dict[str, Any]:
+    """White light of all rows of one table."""
+    from tso3dask.ops.whitelight import white_light_sums
+
+    limits = _limits(parameters)
+    flux = [
+        white_light_sums(
+            table.column("FLUX", first, min(first + _ROWS, table.rows)),
+            table.column("WAVELENGTH", first, min(first + _ROWS, table.rows)),
+            *limits,
+        )
+        for first in range(0, table.rows, _ROWS)
+    ]
+    return {
+        "mid_utc": table.column("MJD-AVG"),
+        "mid_tdb": table.column("TDB-MID"),
+        "flux_sum": np.concatenate(flux) if flux else np.empty(0),
+        "order": table.header.get("SPORDER"),
+        "detector": table.header.get("DETECTOR"),
+        "unit": table.unit("FLUX"),
+    }
+
+
+def _sums_of_single_tables(
+    primary: Any, tables: list[SpectrumTable], parameters: WhiteLight
+) -> list[dict[str, Any]]:
+    """White light of files with one table per integration, put together by order and detector."""
+    from tso3dask.ops.whitelight import white_light_sums
+
+    limits = _limits(parameters)
+    groups: dict[tuple[Any, Any], list[SpectrumTable]] = {}
+    for table in tables:
+        detector = table.header.get("DETECTOR", primary.get("DETECTOR"))
+        groups.setdefault((detector, table.header.get("SPORDER")), []).append(table)
+    spectra = []
+    for (detector, order), members in groups.items():
+        sums = [
+            white_light_sums(t.column("FLUX")[None], t.column("WAVELENGTH")[None], *limits)
+            for t in members
+        ]
+        spectra.append(
+            {
+                "mid_utc": np.array([t.header.get("MJD-AVG", np.nan) for t in members], float),
+                "mid_tdb": np.array([t.header.get("TDB-MID", np.nan) for t in members], float),
+                "flux_sum": np.concatenate(sums),
+                "order": order,
+                "detector": detector,
+                "unit": members[0].unit("FLUX"),
+            }
+        )
+    return spectra
