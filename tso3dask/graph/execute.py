@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
+import dask.threaded
 
 from tso3dask.errors import InputError, RunError, Tso3Error
 from tso3dask.io.journal import ChunkResult
@@ -119,7 +120,7 @@ def compute(
         client = _active_client() if place is None else place
         if client is not None and not isinstance(client, str):
             return _on_cluster(client, graph, wanted, done)
-    get = dask.base.get_scheduler(scheduler=scheduler) or dask.threaded.get
+    get = _local_get(scheduler)
     options = {} if get is dask.local.get_sync else {"num_workers": workers}
     try:
         with _Listener(done):
@@ -128,6 +129,17 @@ def compute(
         raise RunError(f"a worker process was lost ({error}); run again with --resume") from error
     except OSError as error:
         raise RunError(f"{error}; run again with --resume when that is mended") from error
+
+
+def _local_get(scheduler: Any) -> Callable[..., Any]:
+    """Return the function of a scheduler in this process.
+
+    dask's own search for it imports distributed where that is installed, 0.3 s that a run on
+    threads has no use for; a Client that is active has been found before.
+    """
+    if (scheduler or dask.config.get("scheduler", None)) in (None, "threads"):
+        return dask.threaded.get
+    return dask.base.get_scheduler(scheduler=scheduler) or dask.threaded.get
 
 
 class _Listener(dask.callbacks.Callback):
