@@ -120,7 +120,7 @@ def test_merge_prefers_what_comes_later():
         ("a.json", "[1]", "expected a dictionary"),
         ("a.json", '{"photom": 3}', "step 'photom'"),
         ("a.json", '{"steps": {}, "snr": 3}', "belongs to step 'outlier_detection'"),
-        ("a.json", '{"steps": {}, "skip": true}', "not supported yet"),
+        ("a.json", '{"steps": {}, "pre_hooks": ["a.b"]}', "not supported yet"),
         ("a.json", '{"class": "jwst.pipeline.Image3Pipeline"}', "expected Tso3Pipeline"),
     ],
 )

@@ -15,7 +15,6 @@ from tso3dask.errors import InputError
 __all__ = ["ParameterFile", "expand_steps", "merge_steps", "read_parameter_file"]
 
 _PIPELINE_DEFAULTS: dict[str, Any] = {
-    "skip": False,
     "pre_hooks": [],
     "post_hooks": [],
 }
@@ -23,6 +22,7 @@ _PIPELINE_NAMES = ("output_dir", "output_file")
 _PIPELINE_IGNORED = frozenset(
     {
         "save_results",
+        "skip",
         "output_ext",
         "output_use_model",
         "output_use_index",

@@ -50,13 +50,15 @@ def step_spectra(path: Path, segment: Segment) -> Any:
     """
     model = detached_model(path, segment)
     known = _metadata(segment)
+    meta = model.meta.instance
     for group in ("cal_step", "asn"):
-        for name in list(getattr(model.meta, group).instance):
-            if name != "extract_1d":
-                setattr(getattr(model.meta, group), name, known.get(f"meta.{group}.{name}"))
-        for name, value in known.items():
-            if name.startswith(f"meta.{group}.") and name != "meta.cal_step.extract_1d":
-                setattr(getattr(model.meta, group), name.rpartition(".")[2], value)
+        start = f"meta.{group}."
+        own = {k.removeprefix(start): v for k, v in known.items() if k.startswith(start)}
+        if group == "cal_step":
+            own["extract_1d"] = meta["cal_step"]["extract_1d"]
+        meta.pop(group, None)
+        if own:
+            meta[group] = own
     model.hdrtab = None
     for spectrum in model.spec:
         spectrum.s_region = None
