@@ -495,7 +495,8 @@ def test_members_that_become_one_product(case):
         ("outlier_detection", {"rolling_window_width": "wide"}, "expected an integer"),
         ("outlier_detection", {"maskpt": None}, "expected a number"),
         ("outlier_detection", {"skip": "maybe"}, "expected True or False"),
-        ("outlier_detection", {"save_intermediate_results": True}, "not supported yet"),
+        ("outlier_detection", {"output_ext": ".asdf"}, "not supported yet"),
+        ("outlier_detection", {"suffix": "../../up"}, "outlier_detection.suffix: expected a word"),
         ("outlier_detection", {"good_bits": "~NO_SUCH_FLAG"}, "NO_SUCH_FLAG"),
         ("outlier_detection", [1], "expected"),
         ("extract_1d", {"extraction_type": "optimal"}, "extract_1d.extraction_type='optimal'"),
@@ -506,7 +507,7 @@ def test_members_that_become_one_product(case):
         ("tso_photometry", {"radius_inner": 6, "radius_outer": 5}, "radius_outer must be above"),
         ("pixel_replace", {"skip": False}, "pixel_replace.skip=False is not supported yet"),
         ("white_light", {"min_wavelength": "red"}, "expected a number"),
-        ("white_light", {"output_ext": ".fits"}, "not supported yet"),
+        ("white_light", {"output_ext": "/ecsv"}, "white_light.output_ext: expected a word"),
     ],
 )
 def test_bad_parameters(case, step, values, text):

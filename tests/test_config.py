@@ -94,10 +94,8 @@ def test_bad_steps_get_one_clear_line(steps, words):
         ("pixel_replace", "skip", False),
         ("adaptive_trace_model", "skip", "false"),
         ("extract_1d", "extraction_type", "optimal"),
-        ("extract_1d", "save_results", True),
-        ("outlier_detection", "save_intermediate_results", True),
+        ("extract_1d", "save_profile", True),
         ("outlier_detection", "pre_hooks", ["os.system"]),
-        ("white_light", "suffix", "wl"),
     ],
 )
 def test_known_but_unsupported_is_refused_by_name_unless_at_its_default(step, name, value):
@@ -111,12 +109,12 @@ def test_parameters_without_effect_make_one_note():
         {
             "outlier_detection": {"kernel": "point", "pixfrac": 1.0},
             "extract_1d": {"log_increment": 5, "soss_width": 30, "override_psf": "N/A"},
-            "white_light": {"save_results": True},
+            "white_light": {"input_dir": "here"},
         }
     )
     assert len(p.notes) == 1
     assert p.notes[0].endswith(
-        "outlier_detection.kernel, extract_1d.log_increment, white_light.save_results"
+        "outlier_detection.kernel, extract_1d.log_increment, white_light.input_dir"
     )
     assert p.token() != parse_steps().token()  # soss_width will matter
     assert parse_steps({"outlier_detection": {"kernel": "point"}}).token() == parse_steps().token()

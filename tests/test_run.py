@@ -274,8 +274,8 @@ def test_writers_pickle_small(plans, tmp_path):
 
     plan = plans["spectra"]
     finals = prepare_folder(plan, tmp_path, False, False)
-    crfints, x1dints = create_sinks(plan, finals, "x", Journal(str(tmp_path / ".j")))
-    for sink in (*crfints.values(), x1dints):
+    sinks = create_sinks(plan, finals, "x", Journal(str(tmp_path / ".j")))
+    for sink in (*sinks.crfints.values(), sinks.x1dints):
         assert len(pickle.dumps(sink)) < 3000
 
 
@@ -284,11 +284,11 @@ def test_names_of_tasks_tell_chunks_and_places_apart(plans, tmp_path):
     from tso3dask.io.journal import Journal
 
     def keys(plan, folder=None):
-        sinks = ()
+        sinks = None
         if folder is not None:
             finals = prepare_folder(plan, folder, False, False)
             sinks = create_sinks(plan, finals, "x", Journal(str(folder / ".j")))
-        _, passes = run_graph(plan, *sinks)
+        _, passes = run_graph(plan, sinks)
         return {key for group in passes[0].values() for key in group}
 
     for plan in plans.values():

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,10 @@ __all__ = [
     "parse_steps",
     "steps_with_reference",
 ]
+
+
+_WORD = re.compile(r"^\.?[A-Za-z0-9][\w.+-]*$")
+"""A part of a file name that leads into no folder."""
 
 
 class UnsupportedParameterError(InputError):
@@ -226,6 +231,8 @@ def _parse_step(
             )
         if parameter.support is Support.NO_EFFECT:
             without_effect.append(parameter.full_name)
+        if name in ("suffix", "output_ext") and value is not None and not _WORD.match(value):
+            raise InputError(f"{parameter.full_name}: expected a word for a file name, got {raw!r}")
     return STEPS[step](**parsed)
 
 

@@ -45,14 +45,16 @@ class StepParameters:
     class_name: ClassVar[str] = ""
 
     skip: bool = _p("boolean", False, "leave this step out")
-    save_results: bool = _p("boolean", False, "write the step's own file as well", _NOT_YET)
-    output_file: str | None = _p("file", None, "name of the step's own file", _NO)
-    output_dir: str | None = _p("file", None, "folder of the step's own file", _NO)
-    output_ext: str = _p("string", ".fits", "file type of the step's own file", _NO)
-    output_use_model: bool = _p("boolean", False, "name the step's own file as its input", _NO)
-    output_use_index: bool = _p("boolean", True, "number the step's own files", _NO)
-    search_output_file: bool = _p("boolean", True, "use the pipeline's output name", _NO)
-    suffix: str | None = _p("string", None, "suffix of the step's own file", _NO)
+    save_results: bool = _p("boolean", False, "write the step's own file as well")
+    output_file: str | None = _p("file", None, "name of the step's own file, which makes it")
+    output_dir: str | None = _p("file", None, "folder of the step's own file")
+    output_ext: str = _p(
+        "string", ".fits", "file type of the step's own file", only=(".fits", "fits")
+    )
+    output_use_model: bool = _p("boolean", False, "name the step's own file as its input")
+    output_use_index: bool = _p("boolean", True, "number files that would have one name")
+    search_output_file: bool = _p("boolean", True, "name the step's own file as the product")
+    suffix: str | None = _p("string", None, "suffix of the step's own file; None: the step's name")
     input_dir: str | None = _p("string", None, "folder of the input", _NO)
     pre_hooks: tuple[Any, ...] = _p("list", (), "code to run before the step", _NOT_YET)
     post_hooks: tuple[Any, ...] = _p("list", (), "code to run after the step", _NOT_YET)
@@ -69,8 +71,8 @@ class OutlierDetection(StepParameters):
     snr: str = _p("numbers", "5.0 4.0", "threshold in sigma (the first number)", size=(1, 2))
     maskpt: float = _p("float", 0.7, "weights below this share of the mean weight are masked")
     good_bits: str = _p("string", "~DO_NOT_USE", "DQ flags of pixels that count as good")
-    save_intermediate_results: bool = _p("boolean", False, "write the medians", _NOT_YET)
-    search_output_file: bool = _p("boolean", False, "use the pipeline's output name", _NO)
+    save_intermediate_results: bool = _p("boolean", False, "write the medians")
+    search_output_file: bool = _p("boolean", False, "name the step's own file as the product")
     weight_type: str = _p("option", "ivm", "weights", _NO, choices=("ivm", "exptime"))
     pixfrac: float = _p("float", 1.0, "drop size", _NO)
     kernel: str = _p("option", "square", "drop shape", _NO, choices=("square", "point", "turbo"))
@@ -99,7 +101,7 @@ class TsoPhotometry(StepParameters):
     class_name: ClassVar[str] = "TSOPhotometryStep"
 
     save_results: bool = _p("boolean", False, "write the step's own file as well", _NO)
-    save_catalog: bool = _p("boolean", False, "write one table per segment as well", _NOT_YET)
+    save_catalog: bool = _p("boolean", False, "write one table per segment as well")
     radius: float = _p("float", 3.0, "aperture radius, pixels")
     radius_inner: float = _p("float", 4.0, "inner radius of the background annulus, pixels")
     radius_outer: float = _p("float", 5.0, "outer radius of the background annulus, pixels")
@@ -225,11 +227,10 @@ class WhiteLight(StepParameters):
     step: ClassVar[str] = "white_light"
     class_name: ClassVar[str] = "WhiteLightStep"
 
-    save_results: bool = _p("boolean", False, "write the table (it always is)", _NO)
     min_wavelength: float | None = _p("float", None, "shortest wavelength in the sum, um")
     max_wavelength: float | None = _p("float", None, "longest wavelength in the sum, um")
-    output_ext: str = _p("string", ".ecsv", "file type of the table", _NOT_YET)
-    suffix: str | None = _p("string", "whtlt", "suffix of the table", _NOT_YET)
+    output_ext: str = _p("string", ".ecsv", "file type of the step's own table")
+    suffix: str | None = _p("string", "whtlt", "suffix of the step's own table")
     override_wavelengthrange: str | None = _reference("wavelength ranges, NIRISS SOSS only")
 
 

@@ -89,7 +89,8 @@ def parse_value(parameter: Parameter, raw: Any) -> Any:
         If the value has another type, is not among the choices or is below the minimum.
     """
     value = _unquote(raw) if isinstance(raw, str) else raw
-    if parameter.support is Support.NO_EFFECT and parameter.default is None and value == "":
+    optional = parameter.support is Support.NO_EFFECT or parameter.kind == "file"
+    if optional and parameter.default is None and value == "":
         return None
     if value is None or (isinstance(value, str) and value.strip() == "None"):
         if parameter.default is None or parameter.support is Support.NO_EFFECT:
@@ -196,7 +197,8 @@ def _path_text(value: Any) -> str:
 
 
 def _file(_: Parameter, value: Any) -> str:
-    return os.path.normpath(Path(_path_text(value)).expanduser().absolute())
+    text = os.path.expandvars(_path_text(value))
+    return os.path.normpath(Path(text).expanduser().absolute())
 
 
 def _reference(parameter: Parameter, value: Any) -> str:

@@ -231,7 +231,7 @@ def compare_folders(
         {n: p for n, p in products(f).items() if p.stem.rsplit("_", 1)[-1] in kinds or f == ours}
         for f in (ours, theirs)
     )
-    if kinds != KINDS:
+    if not set(KINDS) <= set(kinds):
         left = {n: p for n, p in left.items() if p.stem.rsplit("_", 1)[-1] in kinds}
     result.same_names("products", sorted(left), sorted(right))
     names = sorted(left.keys() & right.keys())
@@ -241,7 +241,7 @@ def compare_folders(
     for name in names:
         kind = Path(name).stem.rsplit("_", 1)[-1]
         pair = left[name], right[name]
-        if name.endswith(".ecsv"):
+        if not name.endswith(".fits"):
             compare_tables(result, kind, *pair)
         else:
             compare_fits(result, kind, *pair)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compare import Comparison, compare_folders
+from compare import KINDS, Comparison, compare_folders
 from jwst_oracle import quick, run_jwst, silent
 
 __all__ = ["Case", "Input", "Outcome", "run_case", "run_ours"]
@@ -54,6 +54,8 @@ class Case:
         Changes the input before both runs; returns the input to use.
     chunk : int or None
         Integrations of a task of ours.
+    files : tuple of str
+        Last parts of the names of files of single steps, compared as well.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Case:
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     edit: Callable[[Input], Input] | None = None
     chunk: int | None = 5
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def run_case(case: Case, folder: Path) -> Outcome:
     run_jwst(given.source, theirs, given.steps)
     result = run_ours(given, ours, case.chunk)
     with silent(), quick():
-        comparison = compare_folders(ours, theirs, case.name)
+        comparison = compare_folders(ours, theirs, case.name, (*KINDS, *case.files))
     return Outcome(given, ours, theirs, comparison, list(result.notes))
 
 

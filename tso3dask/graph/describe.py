@@ -44,8 +44,12 @@ def product_sizes(plan: Outline) -> dict[str, int]:
     from tso3dask.io.tables import table_size
     from tso3dask.io.x1dints import x1dints_size
 
-    sizes = {}
+    sizes: dict[str, int] = {}
+    for file in plan.files:
+        sizes[file.kind] = sizes.get(file.kind, 0) + file.size(plan)
     for kind in plan.products:
+        if kind in sizes:
+            continue
         if kind == "crfints":
             sizes[kind] = sum(crfints_size(m.segment) for m in plan.members)
         elif kind == "x1dints":

@@ -15,7 +15,6 @@ import numpy as np
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
 from tso3dask.graph.spectra import SpectrumSetup
-from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import ChunkResult
 
 __all__ = ["SpectrumJob", "extract_pass", "first_correction", "spectral_block"]
@@ -34,10 +33,6 @@ class SpectrumJob(Job):
         None where there is nothing to extract.
     white_range : tuple of float
         Wavelengths summed for the white light, micrometres.
-    spectrum : int
-        Number of the spectrum in x1dints.
-    crfints, x1dints : sinks or None
-        Where flagged pixels and spectra go.
     first_row, bin_rows : int
         Place of integration 0 in the series of its detector, and integrations of one bin of the
         dynamic spectrum; no dynamic spectrum where ``bin_rows`` is 0.
@@ -45,9 +40,6 @@ class SpectrumJob(Job):
 
     setup: SpectrumSetup | None = None
     white_range: tuple[float, float] = (-1.0, 1e10)
-    spectrum: int = 0
-    crfints: CrfintsSink | None = None
-    x1dints: Any = None
     first_row: int = 0
     bin_rows: int = 0
 
@@ -77,17 +69,14 @@ def extract_pass(
         rows["white"] = np.full(b - a, np.nan)
     dynamic = _Dynamic(job, a, b) if job.bin_rows and setup is not None else None
     with task_errors(job.path, a, b):
-        for first, last, block in job.blocks(a, b, constants):
+        for first, last, block in job.blocks(a, b, constants, write=True):
             here = slice(first - a, last - a)
             if "n_outliers" in block.counts:
                 rows["n_outliers"][here] = block.counts["n_outliers"]
-            if job.crfints is not None:
-                job.crfints.put(first, last, block.arrays)
             if setup is None:
                 continue
             columns = setup.columns(block.arrays, factor)
-            if job.x1dints is not None:
-                job.x1dints.put(job.spectrum, first, last, columns)
+            job.put_measured(first, last, columns)
             rows["white"][here] = white_light_sums(
                 columns["FLUX"], setup.wavelength, *job.white_range
             )

@@ -17,7 +17,6 @@ from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
-from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment
 
@@ -145,16 +144,13 @@ class ImagingJob(Job):
     ----------
     setup : ImagingSetup or None
         Positions, units, radii; None where only flagging is wanted.
-    sink : CrfintsSink or None
-        Where flagged pixels go.
     """
 
     setup: ImagingSetup | None = None
-    sink: CrfintsSink | None = None
 
 
 def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
-    """Task: flag, write crfints, and find the source around its planned position."""
+    """Task: flag, write pixels, and find the source around its planned position."""
     from tso3dask.ops.centroid import centroids
 
     rows = {"n_outliers": np.zeros(b - a, np.int64)}
@@ -162,11 +158,9 @@ def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> Chun
     if search:
         rows |= {name: np.full(b - a, np.nan) for name in ("x", "y")}
     with task_errors(job.path, a, b):
-        for first, last, block in job.blocks(a, b, constants):
+        for first, last, block in job.blocks(a, b, constants, write=True):
             arrays, counts = block.arrays, block.counts
             here = slice(first - a, last - a)
-            if job.sink is not None:
-                job.sink.put(first, last, arrays)
             if "n_outliers" in counts:
                 rows["n_outliers"][here] = counts["n_outliers"]
             if search:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from tso3dask.graph.files import Output
 from tso3dask.graph.program import Block, Program
 
 __all__ = ["Job"]
@@ -25,14 +26,19 @@ class Job:
         Integrations held at a time.
     path : str
         File that errors name.
+    outputs : tuple of Output
+        Files that rows go to.
     """
 
     member: int
     program: Program | None
     sub_block: int
     path: str = ""
+    outputs: tuple[Output, ...] = field(default=(), kw_only=True)
 
-    def blocks(self, a: int, b: int, constants: Sequence[Any]) -> Iterator[tuple[int, int, Block]]:
+    def blocks(
+        self, a: int, b: int, constants: Sequence[Any], *, write: bool = False
+    ) -> Iterator[tuple[int, int, Block]]:
         """Walk the integrations ``a:b`` in sub-blocks.
 
         Parameters
@@ -41,6 +47,8 @@ class Job:
             Range within the segment.
         constants : sequence of (name, value)
             What stages need; without a program, the cubes of ``a:b`` themselves.
+        write : bool
+            Put rows to the files that take them from the program.
 
         Yields
         ------
@@ -53,4 +61,11 @@ class Job:
         if self.program is None:
             yield a, b, Block(values, dict.fromkeys(values, a), {})
         else:
-            yield from self.program.stream(a, b, self.sub_block, constants=values)
+            taps = [o for o in self.outputs if o.point is not None] if write else []
+            yield from self.program.stream(a, b, self.sub_block, constants=values, taps=taps)
+
+    def put_measured(self, a: int, b: int, arrays: Mapping[str, Any]) -> None:
+        """Put what was measured of the integrations ``a:b`` to the files that take it."""
+        for output in self.outputs:
+            if output.point is None:
+                output.put(a, b, arrays)

@@ -420,7 +420,9 @@ def make(plan: Outline, products: Sequence[str] = ()) -> dict[str, Any]:
     unknown = [name for name in products if name not in _MAKERS]
     if unknown:
         raise InputError(f"{unknown[0]!r} is no product; there are {', '.join(_MAKERS)}")
-    return {name: _MAKERS[name](plan) for name in products or plan.products}
+    return {
+        name: _MAKERS[name](plan) for name in products or [n for n in plan.products if n in _MAKERS]
+    }
 
 
 def flatten(made: Mapping[str, Any]) -> list[xr.Dataset]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.tokenize import tokenize
@@ -21,6 +21,9 @@ from tso3dask.io.naming import ProductNames
 from tso3dask.io.observation import Observation
 from tso3dask.io.segment import Segment
 from tso3dask.ops.whitelight import repeated_times
+
+if TYPE_CHECKING:
+    from tso3dask.graph.files import StepFile
 
 __all__ = ["Member", "Outline", "mode_of"]
 
@@ -119,7 +122,7 @@ class Outline:
 
     @property
     def products(self) -> dict[str, list[str]]:
-        """File names of the products that a run will write, by kind."""
+        """File names of all that a run will write, by kind; absolute if not in its folder."""
         out: dict[str, list[str]] = {}
         if self.flags:
             out["crfints"] = list(self.names.crfints)
@@ -129,7 +132,16 @@ class Outline:
             out["x1dints"] = [self.names.x1dints]
             if not self.parameters.white_light.skip:
                 out["whtlt"] = [self.names.whtlt]
+        for file in self.files:
+            out.setdefault(file.kind, []).append(file.name)
         return out
+
+    @cached_property
+    def files(self) -> tuple[StepFile, ...]:
+        """Files of single steps that a run will write beside the products."""
+        from tso3dask.graph.step_files import step_files
+
+        return step_files(self)
 
     @property
     def spectra(self) -> list[Member]:

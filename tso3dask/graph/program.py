@@ -7,8 +7,8 @@ tasks write and measure as they go. Both give the same numbers, for any cutting 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tso3dask.io.pixels import ArraySpec
     from tso3dask.io.segment import Segment
 
-__all__ = ["Block", "Program", "Ranges", "Source", "Stage"]
+__all__ = ["Block", "Program", "Ranges", "Source", "Stage", "Tap"]
 
 Ranges = dict[str, tuple[int, int]]
 """Rows (integrations of the segment, 0-based, end exclusive) needed of each array."""
@@ -87,16 +87,33 @@ class Block:
         Integration of the segment that row 0 of each array is.
     counts : dict of str to ndarray
         Numbers per integration that stages report, as ``n_outliers``.
+    extra : dict of str to ndarray
+        Cubes that the last stage gives beside those of the source, as ``median``, for the rows
+        asked for; they go to files and to no other stage.
     """
 
     arrays: dict[str, np.ndarray]
     first: dict[str, int]
     counts: dict[str, np.ndarray]
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     def rows(self, name: str, a: int, b: int) -> np.ndarray:
         """View of the integrations ``a:b`` of one array."""
         begin = a - self.first[name]
         return self.arrays[name][begin : begin + b - a]
+
+
+class Tap(Protocol):
+    """Something that takes rows after a number of stages, and writes them."""
+
+    @property
+    def point(self) -> int | None:
+        """Stages that rows have gone through."""
+        ...
+
+    def put(self, a: int, b: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the integrations ``a:b``."""
+        ...
 
 
 class Stage(Protocol):
@@ -147,6 +164,11 @@ class Program:
     def then(self, *stages: Stage) -> Program:
         """Return the same program with further stages."""
         return replace(self, stages=self.stages + stages)
+
+    def point_after(self, step: str) -> int | None:
+        """Return how many stages rows have gone through after a step; None if it has no stage."""
+        found = [i + 1 for i, s in enumerate(self.stages) if getattr(s, "step", None) == step]
+        return found[-1] if found else None
 
     def spans(self, a: int, b: int, names: tuple[str, ...] | None = None) -> list[Ranges]:
         """Rows needed of each array before each stage, and the rows asked for, in order.
@@ -202,6 +224,7 @@ class Program:
         step: int,
         names: tuple[str, ...] | None = None,
         constants: Mapping[str, Any] | None = None,
+        taps: Sequence[Tap] = (),
     ) -> Iterator[tuple[int, int, Block]]:
         """Compute the integrations ``a:b`` in sub-blocks, reusing buffers.
 
@@ -215,6 +238,8 @@ class Program:
             Integrations of a sub-block.
         names, constants
             As for `block`.
+        taps : sequence of Tap
+            Where rows go from between the stages.
 
         Yields
         ------
@@ -234,7 +259,7 @@ class Program:
                 arrays[name] = readers[name].rows(lo, hi)
                 begin[name] = lo
             block = Block(arrays, begin, {})
-            yield first, last, self._apply(block, spans, constants or {}, scratch)
+            yield first, last, self._apply(block, spans, constants or {}, scratch, taps)
 
     def _apply(
         self,
@@ -242,14 +267,25 @@ class Program:
         spans: list[Ranges],
         constants: Mapping[str, Any],
         scratch: dict[Any, Any] | None,
+        taps: Sequence[Tap] = (),
     ) -> Block:
+        _put(taps, 0, block, spans[-1])
         for i, (stage, ranges) in enumerate(zip(self.stages, spans[1:], strict=True)):
             own = None
             if scratch is not None:
                 own = scratch.setdefault(i, {})
                 own["in_place"] = spans[1] == spans[-1]
             block = stage.apply(block, ranges, self.source, constants, own)
+            _put(taps, i + 1, block, spans[-1])
         return block
+
+
+def _put(taps: Sequence[Tap], point: int, block: Block, ranges: Ranges) -> None:
+    """Hand the rows asked for to the taps at this point."""
+    for tap in taps:
+        if tap.point == point:
+            arrays = {name: block.rows(name, *ranges[name]) for name in ranges}
+            tap.put(*next(iter(ranges.values())), arrays | block.extra)
 
 
 class _SlidingReader:

@@ -15,6 +15,7 @@ from tso3dask.errors import NotYetError
 from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
 from tso3dask.graph.execute import Progress, compute, connected
 from tso3dask.graph.extraction import SpectrumJob
+from tso3dask.graph.files import TableFile
 from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import (
@@ -24,13 +25,18 @@ from tso3dask.graph.record import (
     peak_memory,
     run_record,
 )
-from tso3dask.graph.sinks import create_sinks, journal_stem, prepare_folder, remove_unfinished
+from tso3dask.graph.sinks import (
+    Sinks,
+    create_sinks,
+    journal_stem,
+    placed_files,
+    prepare_folder,
+    remove_unfinished,
+)
 from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
 from tso3dask.io.atomic import sole_writer, write_text
-from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import ChunkResult, Journal
 from tso3dask.io.tables import write_table
-from tso3dask.io.x1dints import X1dintsSink
 
 __all__ = ["RunResult", "run_graph", "run_plan"]
 
@@ -39,10 +45,7 @@ DYNAMIC_BINS = 400
 
 
 def run_graph(
-    plan: Outline,
-    crfints: Mapping[int, CrfintsSink] | None = None,
-    x1dints: X1dintsSink | None = None,
-    journal: Journal | None = None,
+    plan: Outline, sinks: Sinks | None = None, journal: Journal | None = None
 ) -> tuple[dict[Any, Any], dict[int, dict[str, list[Any]]]]:
     """Graph of a whole run.
 
@@ -50,10 +53,8 @@ def run_graph(
     ----------
     plan : Outline
         What to do.
-    crfints : mapping of int to CrfintsSink, optional
-        Writers by member; without them pixels are not written.
-    x1dints : X1dintsSink, optional
-        Writer of spectra.
+    sinks : Sinks, optional
+        Writers; without them nothing is written.
     journal : Journal, optional
         Finished results, and where new ones go.
 
@@ -69,11 +70,13 @@ def run_graph(
     spectrum, rows_before = 0, dict.fromkeys((_series(m) for m in plan.members), 0)
     totals = {s: sum(m.segment.nints for m in plan.members if _series(m) == s) for s in rows_before}
     for member in plan.members:
-        sink = (crfints or {}).get(member.index)
-        places = [str(Path(s.path).absolute()) for s in (sink, x1dints) if s is not None]
+        has_spectrum = plan.kind == "spectroscopy" and member.spectrum is not None
+        table = spectrum if has_spectrum else None
+        outputs = () if sinks is None else sinks.outputs(member, table)
+        places = [str(Path(output.sink.path).absolute()) for output in outputs]
         label = f"{member.label}-{tokenize(plan.token, member.chunks, places)[:16]}"
         part: MemberGraph
-        if plan.kind == "spectroscopy" and member.spectrum is not None:
+        if has_spectrum:
             series = _series(member)
             job = SpectrumJob(
                 member.index,
@@ -82,11 +85,9 @@ def run_graph(
                 str(member.segment.path),
                 member.spectrum,
                 plan.white_range,
-                spectrum,
-                sink,
-                x1dints,
                 rows_before[series],
                 max(1, -(-totals[series] // DYNAMIC_BINS)),
+                outputs=outputs,
             )
             part = spectrum_graph(job, member.chunks, label, journal)
             spectrum += 1
@@ -98,7 +99,7 @@ def run_graph(
                 plan.budget.sub_block,
                 str(member.segment.path),
                 member.imaging,
-                sink,
+                outputs=outputs,
             )
             part = imaging_graph(image_job, member.chunks, label, journal)
         graph.update(part.tasks)
@@ -147,8 +148,8 @@ def _run(
         if done is None:
             if not resume:
                 remove_unfinished(plan, output_dir, finals)
-            crfints, x1dints = create_sinks(plan, finals, run_id, journal)
-            done = _fill(plan, finals, crfints, x1dints, journal, scheduler, workers, progress)
+            sinks = create_sinks(plan, finals, run_id, journal)
+            done = _fill(plan, finals, sinks, journal, scheduler, workers, progress)
             write_text(manifest, json.dumps(run_record(plan, done), indent=2) + "\n")
             remove_unfinished(plan, output_dir, finals)
     _refuse_soss_spectra(plan, output_dir)
@@ -158,8 +159,7 @@ def _run(
 def _fill(
     plan: Outline,
     finals: Mapping[str, list[Path]],
-    crfints: Mapping[int, CrfintsSink],
-    x1dints: X1dintsSink | None,
+    sinks: Sinks,
     journal: Journal,
     scheduler: Any,
     workers: int | None,
@@ -167,7 +167,7 @@ def _fill(
 ) -> RunResult:
     """Compute the graph of a run, finish the products, and tell what was done."""
     started = time.perf_counter()
-    graph, passes = run_graph(plan, crfints, x1dints, journal)
+    graph, passes = run_graph(plan, sinks, journal)
     keys = [key for by_pass in passes.values() for keys in by_pass.values() for key in keys]
     report = _Reporter(plan, len(keys), progress)
     workers = workers or plan.budget.workers
@@ -175,7 +175,7 @@ def _fill(
     rows = collect_rows(plan, passes, dict(zip(keys, results, strict=True)))
     report.phase("writing products")
     tables = make_tables(plan, rows)
-    products = _finish(plan, finals, crfints, x1dints, tables, plan.token[:12])
+    products = _finish(plan, finals, sinks, tables, rows, plan.token[:12])
     notes = [*plan.notes, *tables.pop("notes", [])]
     taken = sum(isinstance(graph[key], ChunkResult) for key in keys)
     if taken:
@@ -201,21 +201,27 @@ def _stem(plan: Outline) -> str:
 def _finish(
     plan: Outline,
     finals: Mapping[str, list[Path]],
-    crfints: Mapping[int, CrfintsSink],
-    x1dints: X1dintsSink | None,
+    sinks: Sinks,
     tables: Mapping[str, Any],
+    rows: list[dict[str, Any]],
     run_id: str,
 ) -> dict[str, list[Path]]:
-    products: dict[str, list[Path]] = {}
-    for (_, sink), final in zip(sorted(crfints.items()), finals.get("crfints", []), strict=True):
-        products.setdefault("crfints", []).append(sink.finish(final))
-    if x1dints is not None:
-        products["x1dints"] = [x1dints.finish(finals["x1dints"][0])]
+    done: dict[Path, Path] = {}
+    for sink, final in zip(sinks.crfints.values(), finals.get("crfints", []), strict=True):
+        done[final] = sink.finish(final)
+    for _, sink, final in sinks.extra:
+        done[final] = sink.finish(final)
+    for file, final in placed_files(plan, finals):
+        if isinstance(file, TableFile):
+            done[final] = file.write(final, plan, rows, run_id)
+    if sinks.x1dints is not None:
+        final = finals["x1dints"][0]
+        done[final] = sinks.x1dints.finish(final)
     for kind in ("phot", "whtlt"):
         if kind in finals:
-            meta = table_meta(plan, kind)
-            products[kind] = [write_table(finals[kind][0], tables[kind], meta, run_id)]
-    return products
+            final = finals[kind][0]
+            done[final] = write_table(final, tables[kind], table_meta(plan, kind), run_id)
+    return {kind: [done[final] for final in places] for kind, places in finals.items()}
 
 
 class _Reporter:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 import tso3dask
 from tso3dask.errors import InputError, RunError
 from tso3dask.graph.describe import product_sizes
+from tso3dask.graph.files import Labels, Output, StepFile, TableFile, columns_of_spectra
 from tso3dask.io.atomic import check_space, part_path, stale_parts
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import Journal
@@ -25,15 +27,19 @@ if TYPE_CHECKING:
     from tso3dask.ops.times import IntegrationTimes
 
 __all__ = [
+    "Sinks",
     "create_sinks",
     "journal_stem",
+    "member_spec",
+    "placed_files",
     "prepare_folder",
     "remove_unfinished",
     "spectrum_specs",
+    "step_status",
     "time_columns",
 ]
 
-Sink = TypeVar("Sink", CrfintsSink, X1dintsSink)
+Sink = TypeVar("Sink")
 
 _TIME_COLUMNS = {
     "MJD-BEG": "mjd_beg",
@@ -81,7 +87,8 @@ def prepare_folder(
     product_names(association.name, association.members, association.asn_id, output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir}: is a file, expected a folder for the products")
-    finals = {kind: [output_dir / n for n in names] for kind, names in plan.products.items()}
+    finals = _final_places(plan, output_dir)
+    _keep_members(plan, finals)
     there = [p for paths in finals.values() for p in paths if p.exists()]
     if there and not (overwrite or resume):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
@@ -100,13 +107,41 @@ def prepare_folder(
             f"{output_dir}: holds an interrupted run of the same plan; give --resume to go on "
             "with it, or --overwrite to start anew"
         )
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output_dir}: cannot be made ({error.strerror})") from None
-    if not os.access(output_dir, os.W_OK | os.X_OK):
-        raise InputError(f"{output_dir}: cannot be written to; give another folder")
+    for folder in dict.fromkeys([output_dir, *(p.parent for ps in finals.values() for p in ps)]):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{folder}: cannot be written to; give another folder")
     return finals
+
+
+def _final_places(plan: Outline, output_dir: Path) -> dict[str, list[Path]]:
+    """Place of every file by kind. Where a step's file would be a product, the product stays."""
+    steps = {file.kind for file in plan.files}
+    finals: dict[str, list[Path]] = {}
+    taken: dict[Path, str] = {}
+    kinds = sorted(plan.products, key=lambda kind: kind in steps)
+    for kind in kinds:
+        for name in plan.products[kind]:
+            path = output_dir / name
+            owner = taken.setdefault(path.resolve(), kind)
+            if owner == kind:
+                finals.setdefault(kind, []).append(path)
+            elif owner in steps:
+                raise InputError(f"{owner} and {kind}: both would write {path}")
+    return {kind: finals[kind] for kind in plan.products if kind in finals}
+
+
+def _keep_members(plan: Outline, finals: Mapping[str, list[Path]]) -> None:
+    """Refuse files of steps that would replace a member."""
+    members = {m.segment.path.resolve() for m in plan.members}
+    for file, final in placed_files(plan, finals):
+        if final.resolve() in members:
+            raise InputError(
+                f"{file.kind}: {final} is an input; give the step another suffix or output_dir"
+            )
 
 
 def journal_stem(plan: Outline) -> str:
@@ -126,16 +161,45 @@ def remove_unfinished(plan: Outline, output_dir: Path, finals: Mapping[str, list
             stale.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Sinks:
+    """Writers of everything that tasks fill.
+
+    Attributes
+    ----------
+    crfints : dict of int to CrfintsSink
+        By member.
+    x1dints : X1dintsSink or None
+        Spectra of all members.
+    extra : list of (StepFile, writer, Path)
+        Files of single steps and their final places, in the order of the plan.
+    """
+
+    crfints: dict[int, CrfintsSink] = field(default_factory=dict)
+    x1dints: X1dintsSink | None = None
+    extra: list[tuple[StepFile, Any, Path]] = field(default_factory=list)
+
+    def outputs(self, member: Member, spectrum: int | None = None) -> tuple[Output, ...]:
+        """Where the tasks of a member put rows; `spectrum` is its table in x1dints."""
+        found = []
+        if member.index in self.crfints:
+            point = member.program.point_after("outlier_detection")
+            found.append(Output(self.crfints[member.index], point))
+        if self.x1dints is not None and spectrum is not None:
+            found.append(Output(self.x1dints, None, (spectrum,), columns_of_spectra()))
+        found += [file.output(sink) for file, sink, _ in self.extra if file.member is member]
+        return tuple(found)
+
+
 def create_sinks(
     plan: Outline, finals: Mapping[str, list[Path]], run_id: str, journal: Journal
-) -> tuple[dict[int, CrfintsSink], X1dintsSink | None]:
+) -> Sinks:
     """Take up the files of an interrupted run, or lay out new ones.
 
     Results in the journal count only while the files that their rows went to are there.
     """
-    check_space(Path(journal.folder).parent, sum(product_sizes(plan).values()), "the products")
-    crfints: dict[int, CrfintsSink] = {}
-    x1dints = None
+    _check_spaces(plan, finals, Path(journal.folder).parent)
+    made = Sinks()
     created: list[Path] = []
     try:
         if "x1dints" in finals:
@@ -147,6 +211,7 @@ def create_sinks(
                 journal.remove()
                 created.append(part)
                 x1dints = _new_x1dints(plan, part, final.name, specs, run_id)
+            made = replace(made, x1dints=x1dints)
         for member, final in zip(plan.members, finals.get("crfints", []), strict=False):
             part = part_path(final, run_id)
             sink = _taken_up(journal, part, partial(CrfintsSink.reopen, member.segment, part))
@@ -154,12 +219,55 @@ def create_sinks(
                 journal.forget(member.label)
                 created.append(part)
                 sink = _new_crfints(plan, member, part, final.name, run_id)
-            crfints[member.index] = sink
+            made.crfints[member.index] = sink
+        for file, final in placed_files(plan, finals):
+            if isinstance(file, TableFile):
+                continue
+            part = part_path(final, run_id)
+            sink = _taken_up(journal, part, partial(file.reopen, part))
+            if sink is None:
+                journal.forget(file.member.label)
+                created.append(part)
+                sink = file.create(part, _labels(plan, final.name, run_id))
+            made.extra.append((file, sink, final))
     except BaseException:
         for part in created:
             part.unlink(missing_ok=True)
         raise
-    return crfints, x1dints
+    return made
+
+
+def placed_files(
+    plan: Outline, finals: Mapping[str, list[Path]]
+) -> Iterator[tuple[StepFile, Path]]:
+    """Files of single steps with their final places; those of which a product has the place not."""
+    places = {kind: {p.name: p for p in paths} for kind, paths in finals.items()}
+    for file in plan.files:
+        final = places.get(file.kind, {}).get(Path(file.name).name)
+        if final is not None:
+            yield file, final
+
+
+def _check_spaces(plan: Outline, finals: Mapping[str, list[Path]], folder: Path) -> None:
+    """Check that every folder has room for what goes there."""
+    needed = {folder: 0}
+    for kind, size in product_sizes(plan).items():
+        paths = finals.get(kind, [])
+        for path in paths:
+            needed[path.parent] = needed.get(path.parent, 0) + size // len(paths)
+    for place, size in needed.items():
+        check_space(place, size, "the products")
+
+
+def _labels(plan: Outline, filename: str, run_id: str) -> Labels:
+    association = plan.observation.association
+    return Labels(
+        filename,
+        association.pool,
+        association.table_name if association.asn_id else None,
+        association.asn_id,
+        _history(run_id),
+    )
 
 
 def _taken_up(journal: Journal, part: Path, reopen: Callable[[], Sink]) -> Sink | None:
@@ -207,14 +315,15 @@ def _new_x1dints(
         asn_pool=association.pool,
         asn_table=association.table_name if association.asn_id else None,
         asn_id=association.asn_id,
-        steps=_step_status(plan),
+        steps=step_status(plan),
         attributes=attributes,
         members=[member.segment for member in plan.members],
         history=_history(run_id),
     )
 
 
-def _step_status(plan: Outline) -> dict[str, str]:
+def step_status(plan: Outline) -> dict[str, str]:
+    """Status of the steps that spectra have gone through."""
     return {
         "outlier_detection": "COMPLETE" if plan.flags else "SKIPPED",
         "adaptive_trace_model": "SKIPPED",
@@ -233,30 +342,39 @@ def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:
 
 def spectrum_specs(plan: Outline) -> list[SpectrumSpec]:
     """Tables of the x1dints product, one per member that has a spectrum."""
-    specs = []
-    for member in plan.spectra:
-        setup = member.spectrum
-        assert setup is not None
-        times = time_columns(member.times)
-        if "whtlt" in plan.products:
-            times["MJD-AVG"] = member.mid_utc
-        specs.append(
-            SpectrumSpec(
-                segment=member.segment,
-                wavelength=setup.wavelength,
-                units=setup.units,
-                times=times,
-                spectral_order=setup.spectral_order,
-                dispaxis=setup.dispaxis,
-                name=setup.slit_name,
-                source_type=setup.source_type,
-                ra=setup.ra,
-                dec=setup.dec,
-                limits=setup.limits,
-                metadata=_reference_metadata(member),
-            )
-        )
-    return specs
+    return [member_spec(plan, member) for member in plan.spectra]
+
+
+def member_spec(plan: Outline, member: Member, *, product: bool = True) -> SpectrumSpec:
+    """Table of one member's spectra, in the product or in the file of its step.
+
+    White light takes times that are repeated out of the product's table; the step's own file is
+    older than that.
+    """
+    metadata = _reference_metadata(member)
+    if product:  # members are known under the name that was last written
+        for file in plan.files:
+            if file.kind == "extract_1d" and file.member is member:
+                metadata["meta.filename"] = Path(file.name).name
+    setup = member.spectrum
+    assert setup is not None
+    times = time_columns(member.times)
+    if product and not plan.parameters.white_light.skip:
+        times["MJD-AVG"] = member.mid_utc
+    return SpectrumSpec(
+        segment=member.segment,
+        wavelength=setup.wavelength,
+        units=setup.units,
+        times=times,
+        spectral_order=setup.spectral_order,
+        dispaxis=setup.dispaxis,
+        name=setup.slit_name,
+        source_type=setup.source_type,
+        ra=setup.ra,
+        dec=setup.dec,
+        limits=setup.limits,
+        metadata=metadata,
+    )
 
 
 def _reference_metadata(member: Member) -> dict[str, str]:

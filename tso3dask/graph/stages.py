@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,12 +38,17 @@ class FlagOutliers:
         Weight threshold; weights are 0 or 1.
     snr : float
         Threshold in units of ERR.
+    keep_median : bool
+        Give the medians as ``extra["median"]``.
     """
+
+    step: ClassVar[str] = "outlier_detection"
 
     window: Window
     bad_bits: int
     maskpt: float
     snr: float
+    keep_median: bool = False
 
     def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
         """SCI and DQ with their halo, everything else as asked for."""
@@ -89,7 +94,26 @@ class FlagOutliers:
             out=out,
         )
         counts = {**block.counts, "n_outliers": result.pop("n_outliers")}
-        return Block(result, dict.fromkeys(result, a), counts)
+        extra = {"median": self._medians(block, a, b, constants, good)} if self.keep_median else {}
+        return Block(result, dict.fromkeys(result, a), counts, extra)
+
+    def _medians(
+        self, block: Block, a: int, b: int, constants: Mapping[str, Any], good: bool
+    ) -> np.ndarray:
+        """Medians that the integrations ``a:b`` were compared with, float32."""
+        if not self.window.rolling:
+            return np.broadcast_to(constants["median"], (b - a, *constants["median"].shape))
+        return outliers.compared_medians(
+            block.arrays["sci"],
+            block.arrays["dq"],
+            first=block.first["sci"],
+            a=a,
+            b=b,
+            window=self.window,
+            bad_bits=self.bad_bits,
+            maskpt=self.maskpt,
+            any_good=good,
+        )
 
 
 @dataclass(frozen=True)
@@ -151,6 +175,7 @@ def flag_stage(parameters: PipelineParameters, nints: int) -> FlagOutliers:
         dq_ops.interpret_good_bits(step.good_bits),
         float(step.maskpt),
         float(step.threshold),
+        bool(step.save_intermediate_results),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from tso3dask.graph.imaging import photometry_table
 from tso3dask.io.journal import ChunkResult
 
 if TYPE_CHECKING:
-    from tso3dask.graph.outline import Outline
+    from tso3dask.graph.outline import Member, Outline
 
 __all__ = [
     "collect_rows",
+    "make_table",
     "make_tables",
     "outlier_counts",
     "photometry_columns",
@@ -81,10 +82,12 @@ def white_light_table(plan: Outline, sums: list[np.ndarray | None]) -> Any:
     return white_light_columns(spectra)
 
 
-def photometry_columns(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
-    """Columns of the photometry table of all members, in association order."""
+def photometry_columns(
+    members: Sequence[Member], rows: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, Any]:
+    """Columns of the photometry table of members, in the order given."""
     parts = []
-    for member, values in zip(plan.members, rows, strict=True):
+    for member, values in zip(members, rows, strict=True):
         assert member.imaging is not None
         found = None
         if member.imaging.centroid:
@@ -105,45 +108,61 @@ def photometry_columns(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict
     return columns
 
 
-def _joined(plan: Outline, keyword: str) -> str | None:
+def _joined(members: Sequence[Member], keyword: str) -> str | None:
     """Header value of the members, joined where they differ."""
-    values = dict.fromkeys(m.segment.get(keyword) for m in plan.members)
+    values = dict.fromkeys(m.segment.get(keyword) for m in members)
     known = [str(v) for v in values if v is not None]
     return ",".join(known) if known else None
 
 
-def table_meta(plan: Outline, kind: str) -> dict[str, Any]:
-    """Meta of the photometry or the white-light table."""
+def table_meta(plan: Outline, kind: str, members: Sequence[Member] | None = None) -> dict[str, Any]:
+    """Meta of the photometry or the white-light table, of all members by default."""
+    members = plan.members if members is None else members
     keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
     words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
-    meta: dict[str, Any] = {key: _joined(plan, words.get(key, key.upper())) for key in keys}
+    meta: dict[str, Any] = {key: _joined(members, words.get(key, key.upper())) for key in keys}
     if kind == "whtlt":
         from tso3dask.ops.whitelight import white_light_meta
 
-        header = {k: _joined(plan, k) for k in ("INSTRUME", "EXP_TYPE", "SUBARRAY")}
-        header |= {k: _joined(plan, k) for k in ("FILTER", "PUPIL", "TARGNAME")}
+        header = {k: _joined(members, k) for k in ("INSTRUME", "EXP_TYPE", "SUBARRAY")}
+        header |= {k: _joined(members, k) for k in ("FILTER", "PUPIL", "TARGNAME")}
         return white_light_meta(header)
     from tso3dask.ops.photometry import table_meta as photometry_meta
 
     step = plan.parameters.tso_photometry
     return photometry_meta(
         **meta,
-        detector=_joined(plan, "DETECTOR"),
-        channel=_joined(plan, "CHANNEL"),
+        detector=_joined(members, "DETECTOR"),
+        channel=_joined(members, "CHANNEL"),
         radius=step.radius,
         radius_inner=step.radius_inner,
         radius_outer=step.radius_outer,
     )
 
 
+def _with_units(white: Any) -> dict[str, Any]:
+    return {n: (v, white.units.get(n)) for n, v in white.columns.items()}
+
+
+def make_table(
+    plan: Outline,
+    member: Member | None,
+    rows: Sequence[Mapping[str, np.ndarray]],
+) -> dict[str, Any]:
+    """Columns of the photometry of a member, or of the white light."""
+    if member is not None:
+        return photometry_columns([member], [rows[member.index]])
+    return _with_units(white_light_table(plan, [values.get("white") for values in rows]))
+
+
 def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Columns of the tables that a plan writes, by kind, and ``notes`` on them."""
     tables: dict[str, Any] = {}
     if "phot" in plan.products:
-        tables["phot"] = photometry_columns(plan, rows)
+        tables["phot"] = photometry_columns(plan.members, rows)
     if "whtlt" in plan.products:
         white = white_light_table(plan, [values.get("white") for values in rows])
-        tables["whtlt"] = {n: (v, white.units.get(n)) for n, v in white.columns.items()}
+        tables["whtlt"] = _with_units(white)
         tables["notes"] = list(white.notes)
         flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]
         if flux and np.isnan(np.concatenate(flux)).all():

@@ -23,6 +23,7 @@ __all__ = [
     "blend",
     "header_table",
     "product_attributes",
+    "schema_attributes",
     "spectrum_keywords",
     "stored_attributes",
     "summary_status",
@@ -59,11 +60,16 @@ class Attribute:
         return self.keyword is not None and self.hdu == "PRIMARY"
 
 
-@lru_cache(maxsize=1)
 def product_attributes() -> dict[str, Attribute]:
     """Return the scalar metadata attributes of an x1dints product, in schema order."""
+    return schema_attributes("TSOMultiSpecModel")
+
+
+@lru_cache(maxsize=8)
+def schema_attributes(model: str) -> dict[str, Attribute]:
+    """Return the scalar metadata attributes of a data model, in schema order."""
     from stdatamodels import schema
-    from stdatamodels.jwst.datamodels import TSOMultiSpecModel
+    from stdatamodels.jwst import datamodels
 
     found: dict[str, Attribute] = {}
 
@@ -82,7 +88,7 @@ def product_attributes() -> dict[str, Attribute]:
         column = (keyword or name) if node.get("blend_table") else old.column
         found[name] = Attribute(name, keyword, hdu, rule, column)
 
-    schema.walk_schema(TSOMultiSpecModel().schema, visit)
+    schema.walk_schema(getattr(datamodels, model)().schema, visit)
     return found
 
 
@@ -102,7 +108,7 @@ def spectrum_keywords() -> dict[str, str]:
     return found
 
 
-def stored_attributes(segment: Segment) -> dict[str, Any]:
+def stored_attributes(segment: Segment, model: str = "TSOMultiSpecModel") -> dict[str, Any]:
     """Return the metadata attributes of a member as a data model of it would have them.
 
     They come from the metadata tree if the file's headers are those that were written with it,
@@ -113,6 +119,8 @@ def stored_attributes(segment: Segment) -> dict[str, Any]:
     ----------
     segment : Segment
         The member.
+    model : str
+        Data model whose keywords are looked up, where keywords count.
 
     Returns
     -------
@@ -126,12 +134,12 @@ def stored_attributes(segment: Segment) -> dict[str, Any]:
         others = [h for i, h in enumerate(segment.headers) if segment.hdus[i].name != "ASDF"]
         if tree.get("_fits_hash") == headers_hash(others):
             return {path: value for path, value in tree.items() if value is not None}
-    return _from_keywords(segment)
+    return _from_keywords(segment, model)
 
 
-def _from_keywords(segment: Segment) -> dict[str, Any]:
+def _from_keywords(segment: Segment, model: str) -> dict[str, Any]:
     headers = {"PRIMARY": segment.primary, "SCI": segment.sci_header}
-    places = [(a.path, a.keyword, a.hdu) for a in product_attributes().values() if a.keyword]
+    places = [(a.path, a.keyword, a.hdu) for a in schema_attributes(model).values() if a.keyword]
     places += [(path, keyword, "SCI") for path, keyword in spectrum_keywords().items()]
     places += [
         ("meta.aperture.position_angle", "PA_APER", "SCI"),

@@ -338,9 +338,9 @@ def _edit_primary(primary: fits.Header, labels: _Labels) -> None:
 
 
 def _set(header: fits.Header, keyword: str, value: str, comment: str) -> None:
-    """Set a keyword that every product has; its comment is kept if there is one."""
+    """Set a keyword that every product has, with the comment of its schema."""
     if keyword in header:
-        header[keyword] = value
+        header[keyword] = (value, comment)
     else:
         header.append((keyword, value, comment), end=True)
 

@@ -68,7 +68,9 @@ def split_suffix(stem: str) -> tuple[str, str]:
     return match["root"], match["separator"] or "_"
 
 
-def product_file(name: str, suffix: str, extension: str, asn_id: str | None = None) -> str:
+def product_file(
+    name: str, suffix: str, extension: str, asn_id: str | None = None, index: int | None = None
+) -> str:
     """Return the file name of a product.
 
     Parameters
@@ -80,10 +82,12 @@ def product_file(name: str, suffix: str, extension: str, asn_id: str | None = No
         As in ``"x1dints"``, ``"fits"``.
     asn_id : str, optional
         Put before the suffix.
+    index : int, optional
+        Put after that, where several files would have one name.
     """
     stem = PurePath(PurePath(name.replace("\\", "/")).name).stem
     root, separator = split_suffix(stem)
-    middle = f"_{asn_id}" if asn_id is not None else ""
+    middle = "".join(f"_{part}" for part in (asn_id, index) if part is not None)
     return f"{root}{middle}{separator}{suffix}.{extension}"
 
 

@@ -30,6 +30,7 @@ def write_table(
     columns: Columns,
     meta: Mapping[str, Any],
     run_id: str | None = None,
+    count: bool = True,
 ) -> Path:
     """Write a table of one row per integration.
 
@@ -43,6 +44,8 @@ def write_table(
         Header entries in order. ``number_of_integrations`` is added if it is missing.
     run_id : str, optional
         Name of the run, for the unfinished file.
+    count : bool
+        Add ``number_of_integrations``, which products have and files of steps have not.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def write_table(
         `final`.
     """
     with atomic_path(final, run_id) as part, open(part, "wb") as stream:
-        for text in _pieces(columns, meta):
+        for text in _pieces(columns, meta, count):
             stream.write(text.encode())
     return Path(final)
 
@@ -60,7 +63,7 @@ def table_text(columns: Columns, meta: Mapping[str, Any]) -> str:
     return "".join(_pieces(columns, meta))
 
 
-def _pieces(columns: Columns, meta: Mapping[str, Any]) -> Iterator[str]:
+def _pieces(columns: Columns, meta: Mapping[str, Any], count: bool = True) -> Iterator[str]:
     """Yield header and blocks of rows of a table."""
     values = {name: np.asarray(data) for name, (data, _) in columns.items()}
     lengths = {data.shape for data in values.values()}
@@ -69,7 +72,8 @@ def _pieces(columns: Columns, meta: Mapping[str, Any]) -> Iterator[str]:
         raise ValueError(f"table columns must be one-dimensional and of one length, got {found}")
     (rows,) = next(iter(lengths))
     entries = OrderedDict(meta)
-    entries.setdefault("number_of_integrations", rows)
+    if count:
+        entries.setdefault("number_of_integrations", rows)
     yield _header(columns, values, entries)
     for first in range(0, rows, _ROWS):
         texts = [_texts(data[first : first + _ROWS]) for data in values.values()]

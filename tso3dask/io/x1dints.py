@@ -88,6 +88,7 @@ class X1dintsSink:
         int_times: np.ndarray | None = None,
         history: Sequence[str] = (),
         members: Sequence[Segment] = (),
+        one_member: bool = False,
     ) -> X1dintsSink:
         """Lay out the file: everything but the extracted columns is written now.
 
@@ -113,6 +114,9 @@ class X1dintsSink:
         members : sequence of Segment
             All members, in order, if some of them have no spectrum: they too are in the header
             table, in INT_TIMES and in the blended keywords.
+        one_member : bool
+            Lay out the file of a step instead of the product: its INT_TIMES are those of the
+            member, and it has no header table and no S_REGION.
 
         Returns
         -------
@@ -135,6 +139,7 @@ class X1dintsSink:
                 int_times=int_times,
                 history=history,
                 members=members,
+                one_member=one_member,
             )
         part = Path(part_path)
         check_space(part.parent, layout.size, filename)

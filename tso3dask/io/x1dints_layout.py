@@ -99,6 +99,7 @@ def build_layout(
     int_times: np.ndarray | None,
     history: Sequence[str],
     members: Sequence[Segment] = (),
+    one_member: bool = False,
 ) -> Layout:
     """Return the layout of a product; see `tso3dask.io.x1dints.X1dintsSink.create`."""
     from asdf.exceptions import ValidationError
@@ -121,13 +122,16 @@ def build_layout(
     product = blend(rows)
     product |= {path: summary_status(m.get(path) for m in rows) for path in _SUMMARISED}
     product |= {"meta.filename": filename, "meta.date": date, **attributes}
+    if int_times is None and one_member:
+        int_times = specs[0].segment.int_times
     if int_times is None:
         int_times = product_int_times(segments)
-
+    table = None if one_member else rows
+    regions = [] if one_member else [a.get(_REGION) for a in stored.values()]
     try:
-        hdus, content = _template(specs, product, stored, rows, int_times, check=False)
+        hdus, content = _template(specs, product, stored, table, int_times, regions, check=False)
     except ValidationError:  # leave out what the schema does not allow, as data models do
-        hdus, content = _template(specs, product, stored, rows, int_times, check=True)
+        hdus, content = _template(specs, product, stored, table, int_times, regions, check=True)
     name, version = software()
     entries = [f"{name} {version}: calwebb_tso3", *history]
     headers = [header for header, _ in hdus]
@@ -222,8 +226,9 @@ def _template(
     specs: Sequence[SpectrumSpec],
     product: Mapping[str, Any],
     stored: Mapping[Path, Mapping[str, Any]],
-    members: Sequence[Mapping[str, Any]],
+    members: Sequence[Mapping[str, Any]] | None,
     int_times: np.ndarray,
+    regions: Sequence[Any],
     check: bool,
 ) -> tuple[list[tuple[fits.Header, bytes]], bytes]:
     """Return header and data of the HDUs of a data model with one row per table, and its tree.
@@ -240,22 +245,27 @@ def _template(
         for path, value in product.items():
             model[path] = value
         model.int_times = _with_units(int_times, specs[0].segment)
-        region = next((a[_REGION] for a in stored.values() if a.get(_REGION)), None)
+        region = next((text for text in regions if text), None)
         for i, spec in enumerate(specs):
             one = _spectrum(spec, stored[spec.segment.path], check)
             if i == 0 and region is not None:
                 one.s_region = region
             model.spec.append(one)
-        table = header_table(members)
-        schema: dict[str, Any] = {"fits_hdu": "HDRTAB", "title": "Combined header table"}
-        schema["datatype"] = [
-            {"name": name, "datatype": _schema_type(table.dtype[name])}
-            for name in table.dtype.names or ()
-        ]
-        model.add_schema_entry("hdrtab", schema)
-        model.hdrtab = fits.BinTableHDU(table).data
+        if members is not None:
+            _add_header_table(model, members)
         model.to_fits(buffer)
         return _split(buffer.getvalue())
+
+
+def _add_header_table(model: Any, members: Sequence[Mapping[str, Any]]) -> None:
+    table = header_table(members)
+    schema: dict[str, Any] = {"fits_hdu": "HDRTAB", "title": "Combined header table"}
+    schema["datatype"] = [
+        {"name": name, "datatype": _schema_type(table.dtype[name])}
+        for name in table.dtype.names or ()
+    ]
+    model.add_schema_entry("hdrtab", schema)
+    model.hdrtab = fits.BinTableHDU(table).data
 
 
 def _split(content: bytes) -> tuple[list[tuple[fits.Header, bytes]], bytes]:

@@ -16,9 +16,9 @@ from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_word
 from tso3dask.ops.blocks import address, require, row_table, scratch
 from tso3dask.ops.dq import DO_NOT_USE
 from tso3dask.ops.median_network import outputs_for
-from tso3dask.ops.medians import Window, check_rows, wide_median
+from tso3dask.ops.medians import Window, check_rows, rolling_median, wide_median
 
-__all__ = ["flag_block", "mask_bad", "match_nans_and_flags"]
+__all__ = ["compared_medians", "flag_block", "mask_bad", "match_nans_and_flags"]
 
 Float32Array = npt.NDArray[np.float32]
 DQArray = npt.NDArray[np.uint32]
@@ -198,6 +198,38 @@ def flag_block(
         median = require("median", median, np.float32, shape[1:], output=False)
     _run(sci, dq, floats, result, (first, a, b), window, mask, snr if detect else None, median)
     return result
+
+
+def compared_medians(
+    sci: Float32Array,
+    dq: DQArray | None,
+    *,
+    first: int,
+    a: int,
+    b: int,
+    window: Window,
+    bad_bits: int,
+    maskpt: float = 0.7,
+    any_good: bool = True,
+) -> Float32Array:
+    """Rolling medians that `flag_block` compares the integrations a to b with.
+
+    Parameters
+    ----------
+    sci, dq, first, a, b, window, bad_bits, maskpt, any_good
+        As for `flag_block`.
+
+    Returns
+    -------
+    (b - a, y, x) float32
+        NaN where the window holds a NaN or a masked pixel.
+    """
+    check_rows("sci", sci.shape[0], first, a, b, window)
+    mask = _mask(bad_bits, maskpt, any_good)
+    if mask < 0:
+        return np.full((b - a, *sci.shape[1:]), np.nan, np.float32)
+    masked = mask_bad(sci, dq, mask)
+    return rolling_median(masked, first, a, b, window).astype(np.float32, copy=False)
 
 
 def _output(

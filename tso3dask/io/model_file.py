@@ -1,0 +1,222 @@
+"""Files of one data model with a member's metadata and arrays of their own, filled row by row.
+
+Headers and metadata tree are those of a small data model, made with `stdatamodels` from the
+member's metadata, whose arrays are then given their real shape.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from tso3dask.errors import InputError, RunError
+from tso3dask.io.asdf_edit import edit_asdf
+from tso3dask.io.atomic import check_space, discard
+from tso3dask.io.blend import schema_attributes, stored_attributes
+from tso3dask.io.crfints import CrfintsSink
+from tso3dask.io.fits_bytes import (
+    asdf_header,
+    header_bytes,
+    headers_hash,
+    history_lines,
+    padded,
+    pwrite_all,
+    quiet_cards,
+    software,
+    timestamp,
+)
+from tso3dask.io.pixels import ArraySpec
+from tso3dask.io.segment import Segment, open_segment
+
+__all__ = ["create_model_file", "model_file_size", "reopen_model_file"]
+
+_ARRAYS = {"SCI": "data", "ERR": "err", "DQ": "dq"}
+_EMPTY_DQ = np.array(-(2**31), ">i4").tobytes()
+
+
+def create_model_file(
+    segment: Segment,
+    part_path: str | os.PathLike[str],
+    *,
+    model: str,
+    shape: Sequence[int],
+    arrays: Sequence[str] = ("sci", "err", "dq"),
+    filename: str,
+    asn_pool: str | None,
+    asn_table: str | None,
+    history: Sequence[str] = (),
+) -> CrfintsSink:
+    """Lay out a file: everything but the arrays is written now; ERR and DQ are 0 until put.
+
+    Parameters
+    ----------
+    segment : Segment
+        The member whose metadata it has.
+    part_path : path
+        Unfinished file to write; one that exists is replaced.
+    model : str
+        Class of the data model, as ``CubeModel``.
+    shape : sequence of int
+        Shape of its arrays.
+    arrays : sequence of str
+        Which of ``sci``, ``err`` and ``dq`` it has.
+    filename : str
+        Final base name, for the FILENAME keyword.
+    asn_pool, asn_table : str or None
+        For ASNPOOL and ASNTABLE.
+    history : sequence of str
+        Lines on how the file was made, after the one that names this package.
+
+    Returns
+    -------
+    CrfintsSink
+        Writer of the arrays.
+
+    Raises
+    ------
+    RunError
+        If the folder has too little space or cannot be written.
+    """
+    shape = tuple(int(n) for n in shape)
+    values = _metadata(segment, model) | {"meta.filename": filename, "meta.date": timestamp()}
+    values |= {"meta.asn.pool_name": asn_pool, "meta.asn.table_name": asn_table}
+    with quiet_cards():
+        headers, content = _template(model, values, arrays, len(shape))
+        name, version = software()
+        entries = [f"{name} {version}: calwebb_tso3", *history]
+        for line in history_lines(entries):
+            headers[0].add_history(line)
+        for header in headers[1:]:
+            for axis, length in enumerate(reversed(shape), start=1):
+                header[f"NAXIS{axis}"] = length
+        changes: dict[str, Any] = {
+            f"{_ARRAYS[h['EXTNAME']]}.shape": list(shape) for h in headers[1:]
+        }
+        changes["_fits_hash"] = headers_hash(headers)
+        content = edit_asdf(
+            content, values=changes, history=entries, software=software(), name=filename
+        )
+    part = Path(part_path)
+    check_space(part.parent, model_file_size(shape), filename)
+    try:
+        with open(part, "wb") as stream:
+            specs, size = _write(stream.fileno(), str(part), headers, content, shape)
+    except OSError as error:
+        discard(part)
+        raise RunError(f"{part}: cannot be written ({error.strerror})") from error
+    except BaseException:
+        discard(part)
+        raise
+    return CrfintsSink(str(part), size, specs)
+
+
+def reopen_model_file(part_path: str | os.PathLike[str], shape: Sequence[int]) -> CrfintsSink:
+    """Return the writer of a file that an earlier run laid out.
+
+    Raises
+    ------
+    RunError
+        If the file is not there or has other arrays.
+    """
+    try:
+        part = open_segment(Path(part_path))
+    except InputError as error:
+        raise RunError(f"cannot go on with an unfinished file: {error}") from error
+    specs = tuple(part.arrays[name] for name in ("sci", "err", "dq") if name in part.arrays)
+    if any(spec.shape != tuple(shape) for spec in specs):
+        raise RunError(f"{part_path}: unfinished file of another input; run without resume")
+    return CrfintsSink(str(part_path), part.size, specs)
+
+
+def model_file_size(shape: Sequence[int]) -> int:
+    """Return about how many bytes a file with arrays of this shape will have."""
+    return 60_000 + 12 * prod(shape)
+
+
+def _metadata(segment: Segment, model: str) -> dict[str, Any]:
+    """Metadata of a member that the data model has a place for, and those of its slit."""
+    known = {*schema_attributes(model), *_slit_attributes(segment.model_type)}
+    known.discard("meta.model_type")
+    stored = stored_attributes(segment, model)
+    return {path: value for path, value in stored.items() if path in known}
+
+
+@lru_cache(maxsize=8)
+def _slit_attributes(model: str) -> frozenset[str]:
+    """Attributes of a data model that have a keyword and are not under ``meta``."""
+    from stdatamodels import schema
+    from stdatamodels.jwst import datamodels
+
+    found = set()
+
+    def visit(node: Mapping, path: list, *_: Any) -> None:
+        if len(path) == 1 and "fits_keyword" in node:
+            found.add(path[0])
+
+    if hasattr(datamodels, model):
+        schema.walk_schema(getattr(datamodels, model)().schema, visit)
+    return frozenset(found)
+
+
+def _template(
+    model: str, values: dict[str, Any], arrays: Sequence[str], ndim: int
+) -> tuple[list[fits.Header], bytes]:
+    """Return headers of a data model with arrays of one pixel, and its metadata tree."""
+    from stdatamodels.jwst import datamodels
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values that the schema does not allow are left out
+        made = getattr(datamodels, model)()
+        for name in arrays:
+            kind = np.uint32 if name == "dq" else np.float32
+            setattr(made, _ARRAYS[name.upper()], np.zeros((1,) * ndim, kind))
+        for path, value in values.items():
+            if value is not None:
+                made[path] = value
+        made.to_fits(buffer)
+        content = buffer.getvalue()
+    with fits.open(io.BytesIO(content)) as hdus:
+        return [hdu.header.copy() for hdu in hdus[:-1]], hdus[-1].data.tobytes()
+
+
+def _write(
+    target: int, part: str, headers: Sequence[fits.Header], content: bytes, shape: tuple[int, ...]
+) -> tuple[tuple[ArraySpec, ...], int]:
+    """Write headers, zeros and tree; return where the arrays are, and the file's size."""
+    specs = []
+    position = 0
+    for header in headers:
+        head = header_bytes(header)
+        pwrite_all(target, head, position)
+        position += len(head)
+        if "EXTNAME" not in header:
+            continue
+        name = header["EXTNAME"].lower()
+        stored, bzero = (">i4", 2**31) if name == "dq" else (">f4", 0)
+        spec = ArraySpec(name, part, position, stored, bzero, shape)
+        specs.append(spec)
+        if bzero:
+            _fill(target, position, spec.nbytes)
+        position += padded(spec.nbytes)
+    tail = header_bytes(asdf_header(len(content))) + content
+    pwrite_all(target, tail, position)
+    size = position + padded(len(tail))
+    os.ftruncate(target, size)
+    return tuple(specs), size
+
+
+def _fill(target: int, position: int, count: int) -> None:
+    """Write flags of 0 the FITS way."""
+    piece = _EMPTY_DQ * (1 << 16)
+    for first in range(0, count, len(piece)):
+        pwrite_all(target, piece[: count - first], position + first)
