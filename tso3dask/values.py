@@ -137,7 +137,9 @@ def _number(value: Any) -> float:
 
 
 def _float(_: Parameter, value: Any) -> float:
-    return _number(value)
+    """Read a number; a Python integer stays one, as tables that quote it should show it."""
+    number = _number(value)
+    return value if type(value) is int else number
 
 
 def _integer(_: Parameter, value: Any) -> int:

@@ -178,7 +178,7 @@ def test_meta_of_the_table():
         "apertures",
         "number_of_integrations",
     ]
-    assert "r=3.0 pixels" in found["apertures"]
+    assert "r=3 pixels" in found["apertures"]
     assert "r_inner=4.5 pixels and r_outer=12.0 pixels" in found["apertures"]
     assert "number_of_integrations" not in meta()
 

@@ -205,7 +205,11 @@ def products(folder: Path) -> dict[str, Path]:
 
 
 def compare_folders(
-    ours: Path, theirs: Path, case: str = "", kinds: Iterable[str] = KINDS
+    ours: Path,
+    theirs: Path,
+    case: str = "",
+    kinds: Iterable[str] = KINDS,
+    models: bool = True,
 ) -> Comparison:
     """Compare the products of two runs.
 
@@ -220,6 +224,8 @@ def compare_folders(
         Name for the records.
     kinds : iterable of str
         Kinds to compare, by file suffix.
+    models : bool
+        Whether to open data models.
     """
     from compare_ecsv import compare_tables
     from compare_fits import compare_fits, label_of
@@ -237,7 +243,7 @@ def compare_folders(
     names = sorted(left.keys() & right.keys())
     # A model is made of the headers and the tree, which are compared for all files.
     crfints = [n for n in names if n.endswith("_crfints.fits")]
-    opened = set(names) - set(crfints[:-1])
+    opened = set(names) - set(crfints[:-1]) if models else set()
     for name in names:
         kind = Path(name).stem.rsplit("_", 1)[-1]
         pair = left[name], right[name]

@@ -56,6 +56,9 @@ class Case:
         Integrations of a task of ours.
     files : tuple of str
         Last parts of the names of files of single steps, compared as well.
+    models : bool
+        Open the products as data models too, which takes much of the time. Headers and trees, of
+        which models are made, are compared in any case.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Case:
     edit: Callable[[Input], Input] | None = None
     chunk: int | None = 5
     files: tuple[str, ...] = ()
+    models: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,9 @@ def run_case(case: Case, folder: Path) -> Outcome:
     run_jwst(given.source, theirs, given.steps)
     result = run_ours(given, ours, case.chunk)
     with silent(), quick():
-        comparison = compare_folders(ours, theirs, case.name, (*KINDS, *case.files))
+        comparison = compare_folders(
+            ours, theirs, case.name, (*KINDS, *case.files), models=case.models
+        )
     return Outcome(given, ours, theirs, comparison, list(result.notes))
 
 

@@ -249,9 +249,9 @@ def test_table_and_meta_of_a_weak_lens(pupil, subarray):
         filter="F210M",
         pupil=pupil,
         target_name="STAR",
-        radius=50,
-        radius_inner=60,
-        radius_outer=70,
+        radius=50.0,
+        radius_inner=60.0,
+        radius_outer=70.0,
     )
     assert list(meta.items()) == list(theirs.meta.items())
 

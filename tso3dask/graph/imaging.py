@@ -170,7 +170,7 @@ def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> Chun
                     arrays["dq"],
                     *job.setup.planned,
                     job.setup.search_box,
-                    job.setup.radii[1],
+                    float(job.setup.radii[1]),
                 )
     return ChunkResult(job.member, a, b, rows)
 
@@ -203,7 +203,7 @@ def centre_pass(
                     arrays["dq"],
                     *start,
                     job.setup.fit_box,
-                    job.setup.radii[1],
+                    float(job.setup.radii[1]),
                 )
                 for name, values in found.items():
                     rows[name][first - a : last - a] = values
@@ -253,7 +253,7 @@ def measure_pass(
                 sums = whole_array_sums(sci, err)
             else:
                 where = (x, y) if np.ndim(x) == 0 else (x[here], y[here])
-                sums = aperture_sums(sci, err, *where, *setup.radii)
+                sums = aperture_sums(sci, err, *where, *map(float, setup.radii))
             for name, values in sums.items():
                 rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
     rows["aperture_x"] = np.broadcast_to(np.asarray(x, float), (b - a,)).copy()

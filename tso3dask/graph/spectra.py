@@ -121,7 +121,8 @@ def _cache_key(segment: Segment, wavelengths: np.ndarray | None) -> Any:
     content = segment.asdf_bytes()
     keywords = (
         "EXP_TYPE", "DISPAXIS", "SPORDER", "SLTNAME", "SRCTYPE", "S_PHOTOM", "PIXAR_SR",
-        "INSTRUME", "SUBARRAY", "FILTER", "GRATING", "SRCXPOS", "SRCYPOS", "BUNIT", "DETECTOR",
+        "INSTRUME", "SUBARRAY", "FILTER", "GRATING", "SRCXPOS", "SRCYPOS", "DITH_RA", "DITH_DEC",
+        "BUNIT", "DETECTOR",
     )  # fmt: skip
     image = None
     if wavelengths is not None:

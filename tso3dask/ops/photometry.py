@@ -249,7 +249,7 @@ def table_meta(
     instrument, detector, channel, subarray, filter, pupil, target_name : str or None
         INSTRUME, DETECTOR, CHANNEL, SUBARRAY, FILTER, PUPIL and TARGNAME of the header.
     radius, radius_inner, radius_outer : float
-        Radii of aperture and annulus, pixels.
+        Radii of aperture and annulus, pixels; quoted as they were given, 4 or 4.0.
     number_of_integrations : int, optional
         Rows of the finished table.
 
@@ -265,9 +265,9 @@ def table_meta(
         )
     else:
         apertures = (
-            f"Photometry measured in a circular aperture of r={float(radius)} pixels.  "
+            f"Photometry measured in a circular aperture of r={radius} pixels.  "
             "Background calculated as the mean in a circular annulus with "
-            f"r_inner={float(radius_inner)} pixels and r_outer={float(radius_outer)} pixels."
+            f"r_inner={radius_inner} pixels and r_outer={radius_outer} pixels."
         )
     meta: dict[str, Any] = {
         "instrument": instrument,
