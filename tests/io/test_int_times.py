@@ -5,7 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tso3dask.io.int_times import INT_TIMES_DTYPE, integration_numbers, product_int_times
+from tso3dask.io.int_times import (
+    INT_TIMES_DTYPE,
+    STRIPE_TIMES_DTYPE,
+    integration_numbers,
+    product_int_times,
+    product_stripe_times,
+)
 
 
 def times(numbers, shift=0.0):
@@ -16,7 +22,7 @@ def times(numbers, shift=0.0):
     return table
 
 
-def member(start, nints, table, detector="NRS1", exposure=1, total=10, seg=1):
+def member(start, nints, table, detector="NRS1", exposure=1, total=10, seg=1, stripes=None):
     name = f"jw1_1_0000{exposure}-seg00{seg}_{detector.lower()}_calints.fits"
     return SimpleNamespace(
         path=Path(name),
@@ -25,6 +31,7 @@ def member(start, nints, table, detector="NRS1", exposure=1, total=10, seg=1):
         int_end=start + nints - 1,
         nints=nints,
         int_times=table,
+        int_times_stripe=stripes,
         get=lambda key, default=None: {"NINTS": total}.get(key, default),
     )
 
@@ -86,3 +93,42 @@ def test_numbers_that_roll_over_go_on():
     assert len(table) == 32771
     np.testing.assert_array_equal(table["int_mid_MJD_UTC"][32765:32769], rolled["int_mid_MJD_UTC"])
     np.testing.assert_array_equal(table["int_mid_MJD_UTC"][32769:], later["int_mid_MJD_UTC"])
+
+
+def stripe_times(numbers, stripes=3, shift=0.0):
+    table = np.zeros(len(numbers) * stripes, STRIPE_TIMES_DTYPE)
+    table["integration_number"] = np.repeat(numbers, stripes)
+    table["stripe_number"] = np.tile(np.arange(stripes) + 1, len(numbers))
+    for i, name in enumerate(STRIPE_TIMES_DTYPE.names[2:]):
+        table[name] = shift + np.arange(len(table)) / stripes + 0.1 * i + min(numbers)
+    return table
+
+
+def test_stripes_have_a_row_each_in_every_integration():
+    first, second = stripe_times(range(1, 5)), stripe_times(range(5, 11))
+    members = [
+        member(5, 6, times(range(5, 11)), seg=2, stripes=second),
+        member(1, 4, times(range(1, 5)), stripes=first),
+    ]
+    table = product_stripe_times(members)
+    np.testing.assert_array_equal(table, np.concatenate([first, second]))
+
+
+def test_stripes_of_uncovered_integrations_and_further_exposures():
+    one, two = stripe_times(range(3, 6)), stripe_times(range(1, 4), shift=9)
+    members = [
+        member(3, 3, times(range(3, 6)), total=6, stripes=one),
+        member(1, 3, times(range(1, 4)), exposure=2, total=3, stripes=two),
+    ]
+    table = product_stripe_times(members)
+    assert len(table) == 6 * 3 + 3 * 3
+    np.testing.assert_array_equal(table["integration_number"][:18], np.repeat(range(1, 7), 3))
+    np.testing.assert_array_equal(table["stripe_number"][:6], [1, 2, 3, 1, 2, 3])
+    assert np.isnan(table["int_mid_MJD_UTC"][:6]).all()
+    np.testing.assert_array_equal(table[6:15], one)
+    assert np.isnan(table["int_mid_MJD_UTC"][15:18]).all()
+    np.testing.assert_array_equal(table[18:], two)
+
+
+def test_no_stripes_no_table():
+    assert product_stripe_times([member(1, 4, times(range(1, 5)))]) is None

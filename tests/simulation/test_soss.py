@@ -125,3 +125,26 @@ def test_wavelength_ranges_reach_their_file(tmp_path):
             [3, "CLEAR"],
         ]
     assert made.steps["extract_1d"] == {"skip": True}
+
+
+def test_stripes_share_the_time_of_an_integration(tmp_path):
+    from tso3dask.io.segment import open_segment
+
+    made = simulate(
+        "nis_soss",
+        tmp_path,
+        nints=5,
+        segments=[3, 2],
+        subarray="SUB680STRIPE_SOSS",
+        shape=(256, 400),
+    )
+    for path, numbers in zip(made.members, ([1, 2, 3], [4, 5]), strict=True):
+        segment = open_segment(path)
+        assert segment.get("SUBARRAY") == "SUB680STRIPE_SOSS"
+        stripes, whole = segment.int_times_stripe, segment.int_times
+        np.testing.assert_array_equal(stripes["integration_number"], np.repeat(numbers, 3))
+        np.testing.assert_array_equal(stripes["stripe_number"], [1, 2, 3] * len(numbers))
+        np.testing.assert_array_equal(stripes["int_start_MJD_UTC"][::3], whole["int_start_MJD_UTC"])
+        np.testing.assert_allclose(
+            stripes["int_end_MJD_UTC"][2::3], whole["int_end_MJD_UTC"], rtol=1e-14
+        )

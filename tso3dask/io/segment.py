@@ -105,6 +105,14 @@ class Segment:
         """Header of the SCI extension."""
         return self.headers[self.index("SCI")]
 
+    @cached_property
+    def int_times_stripe(self) -> np.ndarray | None:
+        """Structured INT_TIMES_STRIPE table, native byte order; None if the file has none."""
+        if not self.has("INT_TIMES_STRIPE"):
+            return None
+        with fits.open(self.path, memmap=True) as opened:
+            return _native_table(opened[self.index("INT_TIMES_STRIPE")].data)
+
     def index(self, name: str) -> int:
         """Position of the first HDU called ``name``; KeyError if there is none."""
         for i, hdu in enumerate(self.hdus):

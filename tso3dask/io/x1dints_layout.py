@@ -39,7 +39,7 @@ from tso3dask.io.fits_bytes import (
     software,
     timestamp,
 )
-from tso3dask.io.int_times import product_int_times
+from tso3dask.io.int_times import product_int_times, product_stripe_times
 from tso3dask.io.segment import Segment
 from tso3dask.io.spectral_wcs import spectral_wcs
 from tso3dask.io.spectrum_spec import TIMES, SpectrumSpec, record_dtype
@@ -126,12 +126,14 @@ def build_layout(
         int_times = specs[0].segment.int_times
     if int_times is None:
         int_times = product_int_times(segments)
+    stripes = specs[0].segment.int_times_stripe if one_member else product_stripe_times(segments)
+    times = {"int_times": int_times, "int_times_stripe": stripes}
     table = None if one_member else rows
     regions = [] if one_member else [a.get(_REGION) for a in stored.values()]
     try:
-        hdus, content = _template(specs, product, stored, table, int_times, regions, check=False)
+        hdus, content = _template(specs, product, stored, table, times, regions, check=False)
     except ValidationError:  # leave out what the schema does not allow, as data models do
-        hdus, content = _template(specs, product, stored, table, int_times, regions, check=True)
+        hdus, content = _template(specs, product, stored, table, times, regions, check=True)
     name, version = software()
     entries = [f"{name} {version}: calwebb_tso3", *history]
     headers = [header for header, _ in hdus]
@@ -227,7 +229,7 @@ def _template(
     product: Mapping[str, Any],
     stored: Mapping[Path, Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]] | None,
-    int_times: np.ndarray,
+    times: Mapping[str, np.ndarray | None],
     regions: Sequence[Any],
     check: bool,
 ) -> tuple[list[tuple[fits.Header, bytes]], bytes]:
@@ -244,7 +246,9 @@ def _template(
         model = datamodels.TSOMultiSpecModel(validate_on_assignment=check)
         for path, value in product.items():
             model[path] = value
-        model.int_times = _with_units(int_times, specs[0].segment)
+        for name, rows in times.items():
+            if rows is not None:
+                model[name] = _with_units(rows, specs[0].segment, name.upper())
         region = next((text for text in regions if text), None)
         for i, spec in enumerate(specs):
             one = _spectrum(spec, stored[spec.segment.path], check)
@@ -284,15 +288,15 @@ def _schema_type(kind: np.dtype) -> Any:
     return "int8" if kind.kind == "b" else kind.name
 
 
-def _with_units(int_times: np.ndarray, segment: Segment) -> Any:
-    """Return the INT_TIMES table with the units that the first member's table has."""
-    hdu = fits.BinTableHDU(int_times)
-    if segment.has("INT_TIMES"):
-        header = segment.headers[segment.index("INT_TIMES")]
+def _with_units(table: np.ndarray, segment: Segment, name: str) -> Any:
+    """Return a table of times with the units that the first member's table has."""
+    hdu = fits.BinTableHDU(table)
+    if segment.has(name):
+        header = segment.headers[segment.index(name)]
         for i in range(1, header.get("TFIELDS", 0) + 1):
-            name, unit = header.get(f"TTYPE{i}"), header.get(f"TUNIT{i}")
-            if unit and name in hdu.columns.names:
-                hdu.columns[name].unit = unit
+            column, unit = header.get(f"TTYPE{i}"), header.get(f"TUNIT{i}")
+            if unit and column in hdu.columns.names:
+                hdu.columns[column].unit = unit
     return hdu.data
 
 

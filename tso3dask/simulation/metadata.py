@@ -48,6 +48,22 @@ def _int_times(recipe: Recipe, timeline: Timeline, rows: slice, whole: slice) ->
     return timeline.times[whole if recipe.int_times == "exposure" else rows]
 
 
+def _stripe_times(table: np.ndarray, stripes: int) -> np.ndarray:
+    """Share the time of each integration among its stripes."""
+    names = table.dtype.names or ()
+    kinds = [(name, table.dtype[name]) for name in names]
+    out = np.zeros(len(table) * stripes, [kinds[0], ("stripe_number", "i4"), *kinds[1:]])
+    number = np.arange(len(out)) % stripes
+    out["integration_number"] = np.repeat(table["integration_number"], stripes)
+    out["stripe_number"] = number + 1
+    for scale in ("MJD_UTC", "BJD_TDB"):
+        start = np.repeat(table[f"int_start_{scale}"], stripes)
+        span = np.repeat(table[f"int_end_{scale}"], stripes) - start
+        for when, share in (("start", 0.0), ("mid", 0.5), ("end", 1.0)):
+            out[f"int_{when}_{scale}"] = start + span * (number + share) / stripes
+    return out
+
+
 def _exposure_meta(
     recipe: Recipe, timeline: Timeline, exposure: int, segment: int
 ) -> dict[str, Any]:
@@ -283,5 +299,7 @@ def describe_segment(
     table = _int_times(recipe, timeline, rows, slice(begin, begin + recipe.nints))
     if table is not None:
         model.int_times = table
+        if recipe.mode.stripes:
+            model.int_times_stripe = _stripe_times(table, recipe.mode.stripes)
     model.meta.observation.exposure_number = str(exposure + 1)
     _assign(model.meta.exposure, _exposure_meta(recipe, timeline, exposure, segment))

@@ -48,9 +48,10 @@ class Mode:
     -----
     `dispersions` is keyed by detector and empty for imaging. `peak_rate` is the count rate of the
     star in DN/s, integrated over the PSF (imaging) or over a column at the peak of the spectrum.
-    `jy_per_dn` converts the count rate of a pixel to flux density. `reference_pixels` are widths
-    of the frame of reference pixels (left, right, bottom, top) of the full-size array. `extra`
-    holds further metadata; `variants` the fields that change with another subarray.
+    `jy_per_dn` converts the count rate of a pixel to flux density. `reference_pixels` are widths of
+    the frame of reference pixels (left, right, bottom, top) of the full-size array. `stripes` is
+    the number of stripes that stage 1 put together to an integration, 0 if it was read at once.
+    `extra` holds further metadata; `variants` the fields that change with another subarray.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Mode:
     background: float = 20.0
     jy_per_dn: float = 1.0e-6
     reference_pixels: tuple[int, int, int, int] = (0, 0, 0, 0)
+    stripes: int = 0
     v2v3: tuple[float, float] = (86.0, -493.0)
     extra: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -148,6 +150,15 @@ def _soss_orders(rows: int, first_row: int = 0) -> tuple[Dispersion, ...]:
         ),
     )
 
+
+_SUBSTRIP256: dict[str, Any] = {
+    "shape": (256, 2048),
+    "corner": (1, 1793),
+    "dispersions": {"NIS": _soss_orders(256)},
+    "optics": "niriss_clear-gr700xd-substrip256",
+    "frame_time": 5.494,
+    "reference_pixels": (4, 4, 0, 4),
+}
 
 MODES: dict[str, Mode] = {
     mode.name: mode
@@ -395,14 +406,15 @@ MODES: dict[str, Mode] = {
                 "meta.instrument.filter_position": 353.0,
             },
             variants={
-                "SUBSTRIP256": {
-                    "shape": (256, 2048),
-                    "corner": (1, 1793),
-                    "dispersions": {"NIS": _soss_orders(256)},
-                    "optics": "niriss_clear-gr700xd-substrip256",
-                    "frame_time": 5.494,
-                    "reference_pixels": (4, 4, 0, 4),
-                }
+                "SUBSTRIP256": _SUBSTRIP256,
+                **{
+                    f"SUB{columns}STRIPE_SOSS": {
+                        **_SUBSTRIP256,
+                        "optics": f"niriss_clear-gr700xd-sub{columns}stripe_soss",
+                        "stripes": 2040 // columns,
+                    }
+                    for columns in (17, 60, 204, 680)
+                },
             },
         ),
     )
