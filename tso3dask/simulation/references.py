@@ -15,6 +15,9 @@ from .soss_references import write_soss_references
 __all__ = ["NOT_NEEDED", "write_references"]
 
 NOT_NEEDED = "N/A"
+_PSF_WAVES = 50
+_PSF_SUBPIX = 5
+_PSF_REACH = 8
 _SOSS_RANGES = {1: (0.95, 2.7), 2: (0.65, 0.95), 3: (0.63, 0.95)}
 
 
@@ -50,6 +53,10 @@ def write_references(
         "override_apcorr": NOT_NEEDED,
         "override_psf": NOT_NEEDED,
     }
+    if mode.instrument in ("MIRI", "NIRSPEC"):
+        files["psf"] = directory / f"{root}_psf.fits"
+        _write_psf(recipe, files["psf"])
+        extract["override_psf"] = str(files["psf"])
     writer = {"MIR_LRS-SLITLESS": _write_lrs_apcorr, "NRS_BRIGHTOBJ": _write_nirspec_apcorr}.get(
         mode.exp_type
     )
@@ -236,6 +243,36 @@ def _write_nirspec_apcorr(recipe: Recipe, path: Path) -> None:
     with NrsFsApcorrModel(apcorr_table=table) as model:
         model.sizeunit = "pixels"
         _describe(model, recipe, "apcorr")
+        model.save(str(path))
+
+
+def _write_psf(recipe: Recipe, path: Path) -> None:
+    """Profile across the dispersion at each wavelength, with that of the simulated traces."""
+    from stdatamodels.jwst.datamodels import SpecPsfModel
+
+    traces = _all_traces(recipe)
+    waves = np.concatenate([trace.waves for trace in traces])
+    wave = np.linspace(waves.min(), waves.max(), _PSF_WAVES)
+    sigma = np.mean(
+        [
+            np.interp(wave, *(v[np.argsort(t.waves)] for v in (t.waves, t.sigma_at(t.pixels))))
+            for t in traces
+        ],
+        axis=0,
+    )
+    half = int(np.ceil(_PSF_REACH * sigma.max() * _PSF_SUBPIX))
+    offset = (np.arange(2 * half + 1) - half) / _PSF_SUBPIX
+    image = np.exp(-0.5 * (offset / sigma[:, None]) ** 2)
+    horizontal = traces[0].dispaxis == 1
+    with SpecPsfModel() as model:
+        _describe(model, recipe, "psf")
+        model.apertures.append(model.apertures.item())
+        psf = model.apertures[0]
+        psf.name = "ANY"
+        psf.subpix = _PSF_SUBPIX
+        psf.center_row, psf.center_col = (half, 0) if horizontal else (0, half)
+        psf.data = np.ascontiguousarray(image.T) if horizontal else image
+        psf.wave = wave
         model.save(str(path))
 
 
