@@ -155,8 +155,12 @@ class Extract1d(StepParameters):
         "boolean", None, "subtract the background; None: where the reference has its region"
     )
     apply_apcorr: bool = _p("boolean", True, "correct point sources for the finite aperture")
-    extraction_type: str = _p(
-        "option", "box", "method of extraction", choices=("box", "optimal"), only=("box",)
+    extraction_type: str | None = _p(
+        "option",
+        "box",
+        "method of extraction; None: optimal where the target's position is used",
+        choices=("box", "optimal"),
+        optional=True,
     )
     use_source_posn: bool | None = _p(
         "boolean", None, "centre the aperture on the target; None: by mode and source type"
@@ -167,8 +171,8 @@ class Extract1d(StepParameters):
         "option", None, "background estimate", choices=("poly", "mean", "median")
     )
     bkg_order: int | None = _p("integer", None, "order of a poly background", minimum=0)
-    model_nod_pair: bool = _p("boolean", True, "optimal extraction only", _NO)
-    optimize_psf_location: bool = _p("boolean", True, "optimal extraction only", _NO)
+    model_nod_pair: bool = _p("boolean", True, "optimal: fit the negative image of a nod too")
+    optimize_psf_location: bool = _p("boolean", True, "optimal: fit the place of the target")
     log_increment: int = _p("integer", 50, "integrations between two messages", _NO)
     save_profile: bool = _p("boolean", False, "write the spatial profile", _NOT_YET)
     save_scene_model: bool = _p("boolean", False, "write the flux model", _NOT_YET)
@@ -199,7 +203,7 @@ class Extract1d(StepParameters):
     soss_order_3: bool = _p("boolean", True, "extract the third order too", _SOSS)
     override_extract1d: str | None = _reference("extraction regions, JSON")
     override_apcorr: str | None = _reference("aperture correction")
-    override_psf: str | None = _reference("PSF, optimal extraction only", _SOSS)
+    override_psf: str | None = _reference("PSF, optimal extraction only")
     override_pastasoss: str | None = _reference("SOSS traces", _SOSS)
     override_specprofile: str | None = _reference("SOSS profiles", _SOSS)
     override_speckernel: str | None = _reference("SOSS kernels", _SOSS)

@@ -35,7 +35,8 @@ class Parameter:
     """One parameter of one step: its name, type, default, bounds, support and a help sentence.
 
     ``kind`` is one of boolean, integer, float, string, option, numbers, list, reference, file.
-    ``size`` bounds the length of a ``numbers`` value.
+    ``size`` bounds the length of a ``numbers`` value. ``optional`` says that None is a value though
+    it is not the default.
     """
 
     step: str
@@ -47,6 +48,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     size: tuple[int, int] = (1, 2)
+    optional: bool = False
 
     @property
     def full_name(self) -> str:
@@ -73,7 +75,7 @@ class Parameter:
             }[self.kind]
         if self.minimum is not None:
             text += f" >= {self.minimum:g}"
-        return text + (", or None" if self.default is None else "")
+        return text + (", or None" if self.default is None or self.optional else "")
 
 
 def parse_value(parameter: Parameter, raw: Any) -> Any:
@@ -93,7 +95,9 @@ def parse_value(parameter: Parameter, raw: Any) -> Any:
     if optional and parameter.default is None and value == "":
         return None
     if value is None or (isinstance(value, str) and value.strip() == "None"):
-        if parameter.default is None or parameter.support is Support.NO_EFFECT:
+        if parameter.default is None or parameter.optional:
+            return None
+        if parameter.support is Support.NO_EFFECT:
             return None
         raise _wrong(parameter, raw)
     try:

@@ -78,6 +78,7 @@ def crfints(plan: Outline) -> xr.DataTree:
 
 def x1dints(plan: Outline) -> xr.DataTree:
     """Tree of the spectra."""
+    plan = plan.fitted
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
         if member.spectrum is not None:
@@ -315,6 +316,7 @@ def whtlt(plan: Outline) -> xr.Dataset:
 
     if "whtlt" not in plan.products:
         raise AttributeError("this plan makes no white light")
+    plan = plan.fitted
     tree = x1dints(plan)
     sums: dict[int, da.Array] = {}
     nodes = [node for node in tree.leaves if node.has_data]

@@ -172,6 +172,16 @@ class Outline:
         parameters = self.parameters.token()
         return tokenize(tso3dask.__version__, programs, parameters, files, self.names.phot)
 
+    @cached_property
+    def fitted(self) -> Outline:
+        """The same with every profile fitted to the first integration, which is read for that.
+
+        The outline itself where nothing is to be fitted.
+        """
+        from tso3dask.graph.optimal import fitted_plan
+
+        return fitted_plan(self)
+
     @property
     def nints(self) -> int:
         """Integrations of all members."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import dask.threaded
 
-from tso3dask.config import PipelineParameters, parse_steps
+from tso3dask.config import NOT_APPLICABLE, PipelineParameters, parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
@@ -39,7 +39,9 @@ __all__ = ["Member", "Plan", "make_plan"]
 class Plan(Outline):
     """Everything that a run will do. Made from headers; no pixel has been read.
 
-    `Outline` lists the facts; here is what can be done with them.
+    `Outline` lists the facts; here is what can be done with them. Where the profile of an optimal
+    extraction is fitted, lazy spectra read the first integration of each member when they are
+    first asked for.
     """
 
     @cached_property
@@ -288,7 +290,10 @@ def _needed_references(
             s.instrument in ("MIRI", "NIRSPEC") and s.text("SRCTYPE") == "POINT"
             for s in observation.segments
         )
-        return (["extract1d", "apcorr"] if corrects else ["extract1d"]), []
+        if parameters.extract_1d.extraction_type == "optimal":
+            corrects &= parameters.override("psf") in (None, NOT_APPLICABLE)
+        fits = parameters.extract_1d.extraction_type != "box"
+        return ["extract1d", *["apcorr"] * corrects, *["psf"] * fits], []
     return [], []
 
 
@@ -337,13 +342,15 @@ def _setups(
             notes += found
     elif kind == "spectroscopy" and not parameters.extract_1d.skip:
         read_regions = cache(reference.read_extract1d)
+        read_psf = cache(reference.read_psf)
         read_apcorr = cache(partial(reference.read_apcorr, exp_type=observation.exp_type))
         known: SpectraCache = {}
         for segment, files in zip(observation.segments, references, strict=True):
             paths = {kind: file.path for kind, file in files.items()}
             regions = read_regions(paths.get("extract1d"))
             apcorr = read_apcorr(paths.get("apcorr"))
-            spectrum, found = spectrum_setup(segment, parameters, regions, apcorr, known)
+            psf = read_psf(paths.get("psf"), segment.get("DISPAXIS"))
+            spectrum, found = spectrum_setup(segment, parameters, regions, apcorr, known, psf)
             setups.append((None, spectrum))
             prefix = "" if spectrum is not None else f"{segment.path.name}: no spectrum: "
             notes += [prefix + note for note in found]

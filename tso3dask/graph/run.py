@@ -17,6 +17,7 @@ from tso3dask.graph.execute import Progress, compute, connected
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.files import TableFile
 from tso3dask.graph.imaging import ImagingJob
+from tso3dask.graph.optimal import fitted_plan
 from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import (
     RunResult,
@@ -148,6 +149,7 @@ def _run(
         if done is None:
             if not resume:
                 remove_unfinished(plan, output_dir, finals)
+            plan = fitted_plan(plan, scheduler, workers)
             sinks = create_sinks(plan, finals, run_id, journal)
             done = _fill(plan, finals, sinks, journal, scheduler, workers, progress)
             write_text(manifest, json.dumps(run_record(plan, done), indent=2) + "\n")

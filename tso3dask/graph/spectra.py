@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,13 @@ from tso3dask.errors import InputError
 from tso3dask.io.segment import Segment
 from tso3dask.io.wcs import wcs_key
 
+if TYPE_CHECKING:
+    from tso3dask.ops.aperture1d import Aperture, PlacedAperture
+    from tso3dask.ops.psf_profile import PlacedPsf
+
 __all__ = [
+    "ExtractionImages",
+    "ProfileFit",
     "SpectraCache",
     "SpectrumSetup",
     "pixel_scale",
@@ -29,8 +36,8 @@ class SpectrumSetup:
 
     Attributes
     ----------
-    plan : BoxPlan
-        Weights of source and background, cut to the pixels that matter.
+    plan : BoxPlan or OptimalPlan
+        Weights of source and background, cut to the pixels that matter; or profiles to fit.
     wavelength : ndarray
         Wavelength (dispersion,) of the table's columns, micrometres: only finite ones.
     along : ndarray
@@ -51,6 +58,11 @@ class SpectrumSetup:
         Aperture correction.
     units : dict of str
         Unit by column.
+    images : ExtractionImages or None
+        What images of the extraction are made of, where they are saved.
+    unsettled : ProfileFit or None
+        Where the profile is still to be fitted to the first integration: what comes of it. The
+        other attributes are then those of the place that headers give.
     """
 
     plan: Any
@@ -68,6 +80,8 @@ class SpectrumSetup:
     pixel_area: float | None
     correction: Any
     units: dict[str, str] = field(default_factory=dict)
+    images: ExtractionImages | None = None
+    unsettled: ProfileFit | None = None
 
     def columns(
         self, arrays: Mapping[str, np.ndarray], factor: np.ndarray | None = None
@@ -88,9 +102,12 @@ class SpectrumSetup:
         """
         from tso3dask.ops.apcorr import apply_correction
         from tso3dask.ops.box import extract_box
+        from tso3dask.ops.optimal import OptimalPlan, extract_optimal
         from tso3dask.ops.spectrum import spectral_columns
 
-        sums = extract_box(
+        optimal = isinstance(self.plan, OptimalPlan)
+        extract: Any = extract_optimal if optimal else extract_box
+        sums = extract(
             arrays["sci"],
             arrays.get("var_rnoise"),
             arrays.get("var_poisson"),
@@ -104,6 +121,7 @@ class SpectrumSetup:
             source_type=self.source_type,
             instrument=self.instrument,
             pixel_area_sr=self.pixel_area,
+            surface_brightness=not optimal,
         )
         columns = spectra.columns
         if self.correction is not None:
@@ -111,6 +129,39 @@ class SpectrumSetup:
                 factor = self.correction.evaluate(columns["NPIXELS"], self.wavelength)
             apply_correction(columns, factor)
         return columns
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractionImages:
+    """What images of an extraction are made of.
+
+    Attributes
+    ----------
+    profile : ndarray
+        Weights (y, x) of the aperture, or the sum of all profiles.
+    plan : BoxPlan or OptimalPlan
+        The extraction, over the whole image.
+    """
+
+    profile: np.ndarray
+    plan: Any
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileFit:
+    """A profile that is still to be fitted to the first integration of its segment.
+
+    Attributes
+    ----------
+    placed : PlacedPsf
+        The profile where headers put it.
+    settle : callable
+        Takes what `tso3dask.ops.psf_profile.fit_offsets` gives; gives the setup, or None if
+        there is no spectrum, and notes.
+    """
+
+    placed: PlacedPsf
+    settle: Callable[[float, float | None], tuple[SpectrumSetup | None, list[str]]]
 
 
 SpectraCache = dict[Any, tuple[SpectrumSetup | None, list[str]]]
@@ -121,8 +172,9 @@ def _cache_key(segment: Segment, wavelengths: np.ndarray | None) -> Any:
     content = segment.asdf_bytes()
     keywords = (
         "EXP_TYPE", "DISPAXIS", "SPORDER", "SLTNAME", "SRCTYPE", "S_PHOTOM", "PIXAR_SR",
-        "INSTRUME", "SUBARRAY", "FILTER", "GRATING", "SRCXPOS", "SRCYPOS", "DITH_RA", "DITH_DEC",
-        "BUNIT", "DETECTOR",
+        "INSTRUME", "SUBARRAY", "FILTER", "GRATING", "SRCXPOS", "SRCYPOS", "BUNIT", "DETECTOR",
+        "DATAMODL", "DITH_RA", "DITH_DEC", "S_BKDSUB", "PATTTYPE", "XOFFSET", "YOFFSET",
+        "V3I_YANG", "V2_REF", "V3_REF", "VPARITY",
     )  # fmt: skip
     image = None
     if wavelengths is not None:
@@ -137,6 +189,7 @@ def spectrum_setup(
     reference: Mapping[str, Any] | None,
     apcorr: Any,
     cache: SpectraCache,
+    psf: Any = None,
 ) -> tuple[SpectrumSetup | None, list[str]]:
     """Settle the extraction of a segment from headers, WCS and references.
 
@@ -152,6 +205,8 @@ def spectrum_setup(
         Content of the apcorr reference; None for N/A.
     cache : dict
         Setups already made, by content.
+    psf : PsfReference, optional
+        Content of the psf reference.
 
     Returns
     -------
@@ -166,10 +221,15 @@ def spectrum_setup(
     """
     stored = segment.wavelength_image()
     regions = json.dumps(reference, sort_keys=True, default=str)
-    key = (_cache_key(segment, stored), regions, getattr(apcorr, "path", None))
+    key = (
+        _cache_key(segment, stored),
+        regions,
+        getattr(apcorr, "path", None),
+        getattr(psf, "path", None),
+    )
     if key not in cache:
         try:
-            cache[key] = _make_setup(segment, parameters, reference, apcorr, stored)
+            cache[key] = _make_setup(segment, parameters, reference, apcorr, psf, stored)
         except InputError as error:
             raise InputError(f"{segment.path}: {error}") from error
     return cache[key]
@@ -180,13 +240,11 @@ def _make_setup(
     parameters: PipelineParameters,
     reference: Mapping[str, Any] | None,
     apcorr: Any,
+    psf: Any,
     stored: np.ndarray | None,
 ) -> tuple[SpectrumSetup | None, list[str]]:
-    from tso3dask.ops.aperture1d import define_aperture, has_wavelengths
-    from tso3dask.ops.box import box_plan
+    from tso3dask.ops.aperture1d import box_profile, place_aperture
     from tso3dask.ops.extract_params import resolve_parameters
-    from tso3dask.ops.source_position import locate_source
-    from tso3dask.ops.spectrum import column_units
 
     step = parameters.extract_1d
     shape = (segment.ny, segment.nx)
@@ -206,6 +264,7 @@ def _make_setup(
         exp_type=segment.exp_type,
         source_type=source_type,
         extraction_type=step.extraction_type,
+        psf_available=psf is not None,
         subtract_background=step.subtract_background,
         bkg_fit=step.bkg_fit,
         bkg_order=step.bkg_order,
@@ -213,60 +272,120 @@ def _make_setup(
         use_source_posn=step.use_source_posn,
         position_offset=step.position_offset,
     )
-    notes = list(resolution.notes)
-    params = resolution.params
+    notes, params = list(resolution.notes), resolution.params
+    found: Sequence[str]
     if params is None:
         return None, notes
     wcs = segment.wcs()
-    if stored is not None and has_wavelengths(stored):
-        wavelengths: np.ndarray = stored
-    elif wcs is not None:
-        y, x = np.indices(shape, dtype=float)
-        wavelengths = np.asarray(wcs(x, y)[2])
+    wavelengths = _wavelengths(stored, wcs, shape)
+    location = None
+    if params.use_source_posn and wcs is not None:
+        location, found = _location(segment, wcs, params.dispaxis)
+        notes += found
+    placed = place_aperture(params, shape, wavelengths, location)
+    notes += placed.notes
+    if psf is not None and step.extraction_type == "optimal" and apcorr is not None:
+        notes.append("optimal extraction has no aperture correction")
+        apcorr = None
+    complete = segment.text("S_PHOTOM") == "COMPLETE"
+    if complete and segment.get("PIXAR_SR") is None:
+        notes.append("PIXAR_SR is missing: fluxes are not correct")
+    elif not complete:
+        notes.append("the photom step has not been run: fluxes are sums in DN/s")
+    finish = partial(_finish, segment, parameters, apcorr, slit, order, placed, wavelengths)
+    if params.extraction_type == "optimal":
+        from tso3dask.graph.optimal import place_profile
+
+        model, found = place_profile(segment, parameters, placed, psf, wavelengths, wcs)
+        notes += found
+        settle = partial(_settle, finish, model)
+        setup, found = settle(0.0, model.nod)
+        if step.optimize_psf_location and setup is not None:
+            setup = replace(setup, unsettled=ProfileFit(model, settle))
     else:
+        profile, *limits = box_profile(shape, placed.params, wavelengths, trace=placed.trace)
+        setup, found = finish([profile], limits)
+    return setup, [*notes, *found]
+
+
+def _wavelengths(stored: np.ndarray | None, wcs: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Wavelength (y, x) of each pixel, of the file or by its WCS."""
+    from tso3dask.ops.aperture1d import has_wavelengths
+
+    if stored is not None and has_wavelengths(stored):
+        return stored
+    if wcs is None:
         raise InputError(
             "has neither a WCS nor a WAVELENGTH image; extract_1d needs one of them (run "
             "calwebb_spec2's assign_wcs)"
         )
-    location = None
-    if params.use_source_posn and wcs is not None:
-        position = (segment.get("SRCXPOS"), segment.get("SRCYPOS"))
-        if segment.exp_type == "MIR_LRS-FIXEDSLIT":
-            position = (segment.get("DITH_RA"), segment.get("DITH_DEC"))
-        location, found = locate_source(
-            wcs,
-            shape=shape,
-            dispaxis=params.dispaxis,
-            exp_type=segment.exp_type,
-            position=position,
-        )
-        notes += found
-    aperture = define_aperture(params, shape, wavelengths, location)
-    notes += aperture.notes
+    y, x = np.indices(shape, dtype=float)
+    return np.asarray(wcs(x, y)[2])
+
+
+def _location(segment: Segment, wcs: Any, dispaxis: int) -> tuple[Any, tuple[str, ...]]:
+    """Where the target is, by the header and the WCS."""
+    from tso3dask.ops.source_position import locate_source
+
+    position = (segment.get("SRCXPOS"), segment.get("SRCYPOS"))
+    if segment.exp_type == "MIR_LRS-FIXEDSLIT":
+        position = (segment.get("DITH_RA"), segment.get("DITH_DEC"))
+    return locate_source(
+        wcs,
+        shape=(segment.ny, segment.nx),
+        dispaxis=dispaxis,
+        exp_type=segment.exp_type,
+        position=position,
+    )
+
+
+def _settle(
+    finish: Any, model: PlacedPsf, offset: float, nod: float | None
+) -> tuple[SpectrumSetup | None, list[str]]:
+    """Make the setup of a profile that is where it should be."""
+    return finish(model.whole(offset, nod), model.limits)
+
+
+def _finish(
+    segment: Segment,
+    parameters: PipelineParameters,
+    apcorr: Any,
+    slit: str | None,
+    order: int,
+    placed: PlacedAperture,
+    wavelengths: np.ndarray,
+    profiles: Sequence[np.ndarray],
+    limits: Sequence[float],
+) -> tuple[SpectrumSetup | None, list[str]]:
+    """Make the setup that follows from the weights of the aperture."""
+    from tso3dask.ops.aperture1d import weighted_aperture
+    from tso3dask.ops.spectrum import column_units
+
+    profile, *others = profiles
+    aperture = weighted_aperture(placed, wavelengths, profile, (limits[0], limits[1]))
     if aperture.is_empty:
-        return None, [*notes, "no element of the aperture has a wavelength: no spectrum"]
+        return None, ["no element of the aperture has a wavelength: no spectrum"]
+    wcs, source_type = segment.wcs(), _word(segment, "SRCTYPE")
     ra = dec = None
     if wcs is not None:
         sky = wcs(aperture.center_x, aperture.center_y)
         if not np.any(np.isnan(np.asarray(sky, float))):
             ra, dec = float(sky[0]), float(sky[1])
     valid = aperture.wavelength[aperture.valid]
-    correction, found = _correction(
+    correction, notes = _correction(
         segment, parameters, apcorr, source_type, slit, wcs, (ra, dec), valid
     )
-    notes += found
-    complete = segment.text("S_PHOTOM") == "COMPLETE"
-    if complete and segment.get("PIXAR_SR") is None:
-        notes.append("PIXAR_SR is missing: fluxes are not correct")
-    elif not complete:
-        notes.append("the photom step has not been run: fluxes are sums in DN/s")
+    for other in others:
+        other[~np.isfinite(wavelengths)] = 0.0
     edges = aperture.header_limits()
+    complete = segment.text("S_PHOTOM") == "COMPLETE"
+    plan, images = _plans(parameters, aperture, others)
     setup = SpectrumSetup(
-        plan=box_plan(aperture),
+        plan=plan,
         wavelength=valid,
         along=aperture.wavelength,
         limits=(edges["EXTRXSTR"], edges["EXTRXSTP"], edges["EXTRYSTR"], edges["EXTRYSTP"]),
-        dispaxis=params.dispaxis,
+        dispaxis=aperture.dispaxis,
         spectral_order=order,
         slit_name=slit,
         source_type=source_type,
@@ -277,8 +396,35 @@ def _make_setup(
         pixel_area=segment.get("PIXAR_SR"),
         correction=correction,
         units=column_units(complete),
+        images=images,
     )
-    return setup, notes
+    return setup, list(notes)
+
+
+def _plans(
+    parameters: PipelineParameters, aperture: Aperture, others: Sequence[np.ndarray]
+) -> tuple[Any, ExtractionImages | None]:
+    """Plan of the extraction, and what images of it are made of, if they are wanted."""
+    from tso3dask.ops.box import box_plan
+    from tso3dask.ops.optimal import optimal_plan
+
+    step, params = parameters.extract_1d, aperture.params
+    whole: Any = None
+    saves = step.save_profile or step.save_scene_model or step.save_residual_image
+    if params.extraction_type == "optimal":
+        plan: Any = optimal_plan(
+            [aperture.profile, *others],
+            params.dispaxis,
+            bkg_profile=aperture.bkg_profile,
+            bkg_order=params.bkg_order if params.subtract_background else None,
+        )
+        whole = plan
+    else:
+        plan = box_plan(aperture)
+        whole = box_plan(aperture, whole=True) if saves else None
+    if not saves:
+        return plan, None
+    return plan, ExtractionImages(sum(others, start=aperture.profile), whole)
 
 
 def _correction(

@@ -26,6 +26,7 @@ from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bound
 from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, imaging_setup
+from tso3dask.graph.optimal import fit_image, settled_setup
 from tso3dask.graph.program import Block, Source
 from tso3dask.graph.spectra import SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import Match, flag_stage, median_prologue
@@ -192,6 +193,7 @@ def extract_1d(
     *,
     extract1d: str | Mapping[str, Any] | None = None,
     apcorr: str | None = None,
+    psf: str | None = None,
     **parameters: Any,
 ) -> xr.Dataset:
     """Extract one spectrum from each integration.
@@ -205,6 +207,9 @@ def extract_1d(
         everywhere else. Without it (or ``N/A``) the whole array is taken.
     apcorr : path, optional
         Aperture correction reference, or ``override_apcorr``.
+    psf : path, optional
+        PSF reference, for ``extraction_type="optimal"``, or ``override_psf``. Where its place is
+        fitted, the dataset's first integration is computed at once.
     **parameters
         Of the step ``extract_1d``, as ``subtract_background=True``.
 
@@ -231,13 +236,28 @@ def extract_1d(
     correction = steps.extract_1d.override_apcorr if apcorr is None else apcorr
     table = reference.read_apcorr(correction, segment.exp_type)
     _require_whole_images(dataset, segment)
-    setup, notes = spectrum_setup(segment, steps, regions, table, {})
+    profile = None
+    if steps.extract_1d.extraction_type != "box":
+        given = steps.extract_1d.override_psf if psf is None else psf
+        profile = reference.read_psf(given, segment.get("DISPAXIS"))
+    setup, notes = spectrum_setup(segment, steps, regions, table, {}, profile)
     if setup is None:
         raise InputError(f"{segment.path}: " + "; ".join(notes))
     program = common_program(dataset)
     if program is None or not program.stages:
         dataset = _with_stage(dataset, Match())
         program = common_program(dataset)
+    if setup.unsettled is not None:
+        if "var_rnoise" not in dataset:
+            raise InputError(
+                f"{segment.path}: the dataset has no 'var_rnoise', which "
+                "optimize_psf_location needs; set it to False"
+            )
+        first = dataset[["sci", "var_rnoise"]].isel(integration=[0]).compute()
+        arrays = {
+            str(name): first[name].transpose("integration", "y", "x").values for name in first
+        }
+        setup, _ = settled_setup(setup, fit_image(setup.unsettled.placed, arrays))
     pieces = None
     upstream: list[da.Array] = []
     if program is None:

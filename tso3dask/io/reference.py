@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApcorrReference",
+    "PsfAperture",
+    "PsfReference",
     "check_overrides",
     "check_regions",
     "read_apcorr",
     "read_extract1d",
     "read_gain",
+    "read_psf",
     "read_wavelength_ranges",
 ]
 
@@ -59,6 +62,49 @@ class ApcorrReference:
     path: str
     table: dict[str, np.ndarray]
     size_unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class PsfAperture:
+    """A PSF across the dispersion at a series of wavelengths.
+
+    Attributes
+    ----------
+    name : str
+        Slit that it is for; ``ANY`` or ``NONE`` for all.
+    data : ndarray
+        Image, float64; wavelength runs along the axis along which spectra do.
+    wave : ndarray
+        Wavelength of each sample along that axis, micrometres.
+    subpix : float
+        Samples per pixel.
+    center_row, center_col : float or None
+        Place of the source, for spectra along x and along y.
+    """
+
+    name: str
+    data: np.ndarray
+    wave: np.ndarray
+    subpix: float
+    center_row: float | None
+    center_col: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class PsfReference:
+    """The apertures of a PSF reference file."""
+
+    path: str
+    apertures: tuple[PsfAperture, ...]
+
+    def aperture(self, slit: str | None) -> PsfAperture:
+        """Return the first aperture for a slit, or for all."""
+        wanted = str(slit).upper()
+        for one in self.apertures:
+            if one.name.upper() in ("NONE", "ANY", wanted):
+                return one
+        names = ", ".join(a.name for a in self.apertures) or "none"
+        raise InputError(f"{self.path}: psf reference: has no aperture for {slit}, but {names}")
 
 
 def check_overrides(parameters: PipelineParameters) -> None:
@@ -170,6 +216,57 @@ def read_apcorr(path: str | None, exp_type: str) -> ApcorrReference | None:
         if name not in table:
             raise InputError(f"{path}: apcorr reference: the APCORR table has no column {name}")
     return ApcorrReference(path, table, size_unit)
+
+
+def read_psf(path: str | None, dispaxis: int | None) -> PsfReference | None:
+    """Read a PSF across the dispersion.
+
+    Parameters
+    ----------
+    path : str or None
+        A FITS file; None or ``N/A`` for no reference.
+    dispaxis : int or None
+        1 for spectra along x, 2 along y: which entries must be there.
+
+    Raises
+    ------
+    InputError
+        If the file is no PSF reference, or does not fit.
+    """
+    if path is None or path == NOT_APPLICABLE:
+        return None
+    from stdatamodels.jwst.datamodels import SpecPsfModel
+
+    for name in ("PSF", "WAVE"):
+        _check_extension(path, "psf", name)
+    try:
+        with SpecPsfModel(path) as model:
+            apertures = tuple(
+                PsfAperture(
+                    str(one.name),
+                    _native(np.array(one.data, np.float64)),
+                    _native(np.array(one.wave, np.float64)),
+                    one.subpix,
+                    one.center_row,
+                    one.center_col,
+                )
+                for one in model.apertures
+            )
+    except Exception as error:  # the model raises many kinds for a wrong file
+        raise _unreadable(path, "psf", error) from None
+    axis, centre = (1, "center_row") if dispaxis == 1 else (0, "center_col")
+    for one in apertures:
+        where = f"{path}: psf reference: aperture {one.name}"
+        if one.data.ndim != 2 or one.wave.shape != (one.data.shape[axis],):
+            raise InputError(
+                f"{where}: image {one.data.shape} and wavelengths {one.wave.shape} do not fit: "
+                f"expected one wavelength for each {'column' if axis else 'row'}"
+            )
+        keyword = {"center_row": "CENTROW", "center_col": "CENTCOL"}[centre]
+        for name, value in (("SUBPIX", one.subpix), (keyword, getattr(one, centre))):
+            if not _is_number(value):
+                raise InputError(f"{where}: {name} is {value!r}, expected a number")
+    return PsfReference(path, apertures)
 
 
 def read_gain(path: str, segment: Segment) -> np.ndarray:

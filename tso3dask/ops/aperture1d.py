@@ -19,11 +19,14 @@ from .source_position import SourceLocation
 
 __all__ = [
     "Aperture",
+    "PlacedAperture",
     "aperture_center",
     "box_profile",
     "define_aperture",
     "has_wavelengths",
+    "place_aperture",
     "shift",
+    "weighted_aperture",
 ]
 
 Image = NDArray[np.float64]
@@ -312,6 +315,39 @@ def define_aperture(
     Aperture
         Weights, wavelengths and limits. `Aperture.is_empty` tells that there is no spectrum.
     """
+    placed = place_aperture(params, shape, wavelength_image, location)
+    profile, lower, upper = box_profile(
+        wavelength_image.shape, placed.params, wavelength_image, trace=placed.trace
+    )
+    return weighted_aperture(placed, wavelength_image, profile, (lower, upper))
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedAperture:
+    """Parameters of an aperture after all shifts.
+
+    Attributes
+    ----------
+    params : ExtractParams
+        Parameters after all shifts.
+    trace : ndarray or None
+        Place ``(dispersion,)`` of the source, where it is known.
+    notes : tuple of str
+        Warnings for the user.
+    """
+
+    params: ExtractParams
+    trace: Image | None
+    notes: tuple[str, ...] = ()
+
+
+def place_aperture(
+    params: ExtractParams,
+    shape: tuple[int, int],
+    wavelength_image: NDArray[np.floating],
+    location: SourceLocation | None = None,
+) -> PlacedAperture:
+    """Move an aperture to the source, and by the user's offset; see `define_aperture`."""
     shape = (int(shape[0]), int(shape[1]))
     if wavelength_image.shape != shape:
         raise InputError(f"the wavelength image is {wavelength_image.shape}, the data are {shape}")
@@ -328,12 +364,39 @@ def define_aperture(
         params = shift(params, params.position_offset)
         if trace is not None:
             trace = trace + params.position_offset
+    return PlacedAperture(params, trace, tuple(notes))
 
-    profile, lower, upper = box_profile(shape, params, wavelength_image, trace=trace)
+
+def weighted_aperture(
+    placed: PlacedAperture,
+    wavelength_image: NDArray[np.floating],
+    profile: Image,
+    limits: tuple[float, float],
+) -> Aperture:
+    """Aperture with given weights.
+
+    Parameters
+    ----------
+    placed : PlacedAperture
+        Its parameters after all shifts.
+    wavelength_image : ndarray
+        Wavelength ``(y, x)`` of each pixel, micrometres; a pixel without one gets no weight.
+    profile : ndarray
+        Weights ``(y, x)``; changed in place.
+    limits : tuple of float
+        Limits across the dispersion.
+
+    Returns
+    -------
+    Aperture
+    """
+    params = placed.params
     profile[~np.isfinite(wavelength_image)] = 0.0
     bkg_profile = None
     if params.fits_background:
-        bkg_profile, _, _ = box_profile(shape, params, wavelength_image, "bkg", trace=trace)
+        bkg_profile, _, _ = box_profile(
+            profile.shape, params, wavelength_image, "bkg", trace=placed.trace
+        )
 
     axis = params.dispaxis - 1
     weights = profile.sum(axis=axis)
@@ -348,11 +411,11 @@ def define_aperture(
         profile=profile,
         bkg_profile=bkg_profile,
         wavelength=wavelength,
-        lower=lower,
-        upper=upper,
+        lower=limits[0],
+        upper=limits[1],
         left=int(lit[0]) if lit.size else None,
         right=int(lit[-1]) if lit.size else None,
         center_x=center_x,
         center_y=center_y,
-        notes=tuple(notes),
+        notes=placed.notes,
     )

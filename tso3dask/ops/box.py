@@ -21,7 +21,7 @@ from .aperture1d import Aperture
 from .background1d import Background, fit_median, fit_polynomial, smooth
 from .extract_params import HORIZONTAL
 
-__all__ = ["RESULTS", "BoxPlan", "box_plan", "extract_box", "needed_rows"]
+__all__ = ["RESULTS", "BoxPlan", "background_of", "box_plan", "extract_box", "needed_rows"]
 
 RESULTS = (
     "flux",
@@ -140,13 +140,15 @@ class Tables:
     sums: tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def box_plan(aperture: Aperture) -> BoxPlan:
+def box_plan(aperture: Aperture, *, whole: bool = False) -> BoxPlan:
     """Cut an aperture to what the extraction touches.
 
     Parameters
     ----------
     aperture : Aperture
         The aperture.
+    whole : bool
+        Do not cut it, for what is wanted of the whole image.
 
     Returns
     -------
@@ -176,6 +178,8 @@ def box_plan(aperture: Aperture) -> BoxPlan:
         slice(int(rows[0]), int(rows[-1]) + 1),
         slice(max(first - half, 0), min(last + half + 1, along)),
     )
+    if whole:
+        cut = (slice(0, across), slice(0, along))
     return BoxPlan(
         shape=aperture.shape,
         dispaxis=aperture.dispaxis,
@@ -384,7 +388,7 @@ def _sum_one(
     image: Pixels, variances: tuple[Pixels, ...], plan: BoxPlan, result: NDArray[np.float64]
 ) -> None:
     """Extract one integration, ``(across, dispersion)``."""
-    background = _background(image, variances, plan)
+    background = background_of(image, variances, plan)
     if background is not None:
         with np.errstate(invalid="ignore"):
             image = image - background.level
@@ -404,7 +408,7 @@ def _sum_one(
     result[0, np.isclose(result[8], 0)] = np.nan
 
 
-def _background(image: Pixels, variances: tuple[Pixels, ...], plan: BoxPlan) -> Background | None:
+def background_of(image: Pixels, variances: tuple[Pixels, ...], plan: BoxPlan) -> Background | None:
     """Background of one integration, or None."""
     if plan.inside is None:
         return None

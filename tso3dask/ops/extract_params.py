@@ -164,6 +164,8 @@ def resolve_parameters(
     ny, nx = int(shape[-2]), int(shape[-1])
     if reference is None:
         whole = ExtractParams(dispaxis, spectral_order, 0, nx - 1, 0, ny - 1)
+        if extraction_type != "box":
+            notes.append("without an extract1d reference the extraction is a box")
         return Resolution(whole, tuple(notes))
 
     aperture = _match_aperture(reference, slit_name, spectral_order)
@@ -178,8 +180,6 @@ def resolve_parameters(
     if subtract_background is None:
         subtract_background = bkg_coeff is not None
     fit, order = _background_fit(aperture, subtract_background, bkg_fit, bkg_order)
-    if bkg_coeff is not None and subtract_background:
-        _check_fit(fit, order)
     if use_source_posn is None:
         use_source_posn = source_type == "POINT" and bool(
             _get(aperture, "use_source_posn", exp_type in SOURCE_POSITION_TYPES)
@@ -194,6 +194,10 @@ def resolve_parameters(
         kind = "box"
     if kind == "none":
         kind = "optimal" if use_source_posn else "box"
+    if subtract_background and kind == "optimal":
+        _check_fit("poly", order)
+    elif subtract_background and bkg_coeff is not None:
+        _check_fit(fit, order)
 
     params = ExtractParams(
         dispaxis=dispaxis,

@@ -93,6 +93,7 @@ def spectral_columns(
     source_type: str | None,
     instrument: str | None,
     pixel_area_sr: float | None,
+    surface_brightness: bool = True,
 ) -> Spectra:
     """Convert sums to flux, surface brightness and background, with errors.
 
@@ -110,6 +111,8 @@ def spectral_columns(
         INSTRUME.
     pixel_area_sr : float or None
         PIXAR_SR, steradians; None counts as 1 with a warning.
+    surface_brightness : bool
+        False for a fit of profiles, which has none: those columns are zero.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def spectral_columns(
     columns["FLUX"] = flux
     columns["FLUX_ERROR"] = _error(flux_var)
     columns.update(_named("FLUX_VAR_", kinds, flux_var))
-    if in_megajansky:
+    if in_megajansky or not surface_brightness:
         zero = np.zeros_like(total)
         bright_var = [zero.copy() for _ in kinds]
         columns["SURF_BRIGHT"] = zero
