@@ -151,6 +151,19 @@ def drop_last(content):
     del content["products"][0]["members"][-1]
 
 
+def optimal(**parameters):
+    return extract(extraction_type="optimal", **parameters)
+
+
+IN_SLIT = all_of(in_model(None, FIXED_SLIT), reference(lambda a: a.update(id=SLIT)), dithered)
+NODS = {
+    "meta.cal_step.bkg_subtract": "COMPLETE",
+    "meta.dither.primary_type": "2-POINT-NOD",
+    "meta.dither.x_offset": -0.6,
+    "meta.dither.y_offset": 0.1,
+    "source_ypos": 0.2,
+}
+
 IMAGING = [
     image("image", {}, segments=(26, 34), seed=1),
     image("image-defaults", outliers(), segments=(29, 1, 25), seed=2, chunk=None, jitter=0.3),
@@ -347,6 +360,78 @@ SPECTRA = [
     spectrum("prism-from-list", "nrs_prism", edit=as_from_list, seed=8),
 ]
 
+OPTIMAL = [
+    spectrum("lrs-optimal", "mir_lrs-slitless", optimal(), segments=(6, 1, 3), seed=1),
+    spectrum(
+        "lrs-optimal-order-damaged",
+        "mir_lrs-slitless",
+        optimal(subtract_background=True, bkg_fit="poly", bkg_order=2),
+        edit=damage,
+        seed=2,
+    ),
+    spectrum(
+        "lrs-optimal-in-place",
+        "mir_lrs-slitless",
+        optimal(subtract_background=False, optimize_psf_location=False, position_offset=1.2),
+        edit=damage,
+        seed=3,
+    ),
+    spectrum(
+        "lrs-optimal-no-region",
+        "mir_lrs-slitless",
+        optimal(subtract_background=True, bkg_fit="median", smoothing_length=5),
+        edit=reference(without_background),
+        seed=4,
+    ),
+    spectrum("lrs-optimal-fixed-slit", "mir_lrs-slitless", optimal(), edit=IN_SLIT, seed=5),
+    spectrum(
+        "lrs-optimal-fixed-slit-middle",
+        "mir_lrs-slitless",
+        optimal(use_source_posn=False, optimize_psf_location=False),
+        edit=all_of(IN_SLIT, in_model(None, NODS)),
+        seed=6,
+    ),
+    spectrum(
+        "lrs-optimal-fixed-slit-nod",
+        "mir_lrs-slitless",
+        optimal(),
+        edit=all_of(IN_SLIT, in_model(None, NODS)),
+        seed=7,
+    ),
+    spectrum("lrs-optimal-cube", "mir_lrs-slitless", optimal(), model="CubeModel", seed=8),
+    spectrum("lrs-optimal-extended", "mir_lrs-slitless", optimal(), srctype="EXTENDED", seed=9),
+    spectrum("lrs-optimal-no-psf", "mir_lrs-slitless", optimal(override_psf="N/A"), seed=10),
+    spectrum(
+        "lrs-optimal-no-regions", "mir_lrs-slitless", optimal(override_extract1d="N/A"), seed=11
+    ),
+    spectrum("lrs-by-source", "mir_lrs-slitless", extract(extraction_type=None), seed=12),
+    spectrum("prism-optimal", "nrs_prism", optimal(), seed=1),
+    spectrum(
+        "prism-by-source-damaged",
+        "nrs_prism",
+        extract(extraction_type=None, position_offset=0.7),
+        edit=damage,
+        seed=2,
+    ),
+    spectrum("prism-optimal-counts", "nrs_prism", optimal(), photom=False, var_flat=False, seed=3),
+    spectrum("prism-optimal-nod", "nrs_prism", optimal(), edit=in_model(None, NODS), seed=4),
+    spectrum(
+        "prism-optimal-one-nod",
+        "nrs_prism",
+        optimal(model_nod_pair=False),
+        edit=in_model(None, NODS),
+        seed=5,
+    ),
+    spectrum(
+        "g395h-optimal-middle",
+        "nrs_g395h",
+        optimal(use_source_posn=False),
+        segments=(4, 3),
+        seed=6,
+    ),
+]
+"""Fits of a PSF."""
+
 
 FULL_SIZE = [
     Case("full-image", "nrc_tsimage", {"segments": (50, 70), "seed": 71}, chunk=None),
@@ -369,7 +454,7 @@ def test_imaging(case, tmp_path):
     check(case, tmp_path, ("crfints", "phot"))
 
 
-@pytest.mark.parametrize("case", SPECTRA, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", SPECTRA + OPTIMAL, ids=lambda c: c.name)
 def test_spectroscopy(case, tmp_path):
     check(case, tmp_path, ("crfints", "x1dints", "whtlt"))
 

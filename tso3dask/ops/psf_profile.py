@@ -192,5 +192,6 @@ def fit_offsets(
             return float(np.nansum((scene - image) ** 2 / variance))
 
     start = [0.0] if placed.nod is None else [0.0, placed.nod]
-    found = minimize(misfit, start, method="Nelder-Mead").x
+    with np.errstate(invalid="ignore"):  # a variance of 0 makes the misfit infinite
+        found = minimize(misfit, start, method="Nelder-Mead").x
     return float(found[0]), (float(found[1]) if placed.nod is not None else None)
