@@ -499,7 +499,6 @@ def test_members_that_become_one_product(case):
         ("outlier_detection", {"suffix": "../../up"}, "outlier_detection.suffix: expected a word"),
         ("outlier_detection", {"good_bits": "~NO_SUCH_FLAG"}, "NO_SUCH_FLAG"),
         ("outlier_detection", [1], "expected"),
-        ("extract_1d", {"extraction_type": "optimal"}, "extract_1d.extraction_type='optimal'"),
         ("extract_1d", {"bkg_fit": "cubic"}, "one of poly, mean, median"),
         ("extract_1d", {"bkg_order": -1}, ">= 0"),
         ("extract_1d", {"smoothing_length": "x"}, "expected an integer"),

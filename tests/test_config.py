@@ -93,7 +93,6 @@ def test_bad_steps_get_one_clear_line(steps, words):
     [
         ("pixel_replace", "skip", False),
         ("adaptive_trace_model", "skip", "false"),
-        ("extract_1d", "extraction_type", "optimal"),
         ("extract_1d", "save_profile", True),
         ("outlier_detection", "pre_hooks", ["os.system"]),
     ],
