@@ -260,6 +260,41 @@ def test_names_of_files(step, style, simulated, tmp_path, monkeypatch):
         assert found[0] == found[1], case
 
 
+BESIDE = {
+    "median": ("OutlierDetectionStep", "nrs_prism", {"save_intermediate_results": True}),
+    "medians": (
+        "OutlierDetectionStep",
+        "nrc_tsimage",
+        {"save_intermediate_results": True, "output_dir": "a/b", "rolling_window_width": 5},
+    ),
+    "catalog": ("TSOPhotometryStep", "nrc_tsimage", {"save_catalog": True}),
+    "catalog-there": (
+        "TSOPhotometryStep",
+        "nrc_tsimage",
+        {"save_catalog": True, "output_dir": "c", "output_file": "mine"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_files_beside_the_result(case, simulated, tmp_path, monkeypatch):
+    step, mode, parameters = BESIDE[case]
+    observation = simulated(mode)
+    own = observation.steps["tso_photometry"] if step == "TSOPhotometryStep" else {}
+    found = []
+    for side, cls in zip(("ours", "jwst"), both(step), strict=True):
+        (tmp_path / side).mkdir()
+        monkeypatch.chdir(tmp_path / side)
+        for _ in range(2):
+            cls.call(opened(observation.members[0]), **parameters, **own, **QUIET)
+        found.append(listing(tmp_path / side))
+    assert found[0] == found[1] != []
+    if "Outlier" in step:
+        pair = (opened(tmp_path / side / found[0][0]) for side in ("ours", "jwst"))
+        left, right = (model.data for model in pair)
+        np.testing.assert_array_equal(left, right)
+
+
 @pytest.mark.parametrize("cls", ["Tso3Pipeline", "OutlierDetectionStep", "Extract1dStep"])
 def test_parameters_and_parameter_files(cls, tmp_path):
     import jwst.pipeline

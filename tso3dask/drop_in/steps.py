@@ -36,9 +36,13 @@ class _OnPixels(Step):
 
     @contextlib.contextmanager
     def _planned(self, given: Any) -> Iterator[tuple[Plan, Path]]:
-        """Plan of this step alone, and a folder to run it in, which is gone afterwards."""
+        """Plan of this step alone, and a folder to run it in, which is gone afterwards.
+
+        What the step writes beside its result goes to its own folder.
+        """
         steps: dict[str, dict[str, Any]] = {name: {"skip": True} for name in STEPS}
-        steps[self.step] = {**self._making(), "skip": False}
+        beside = str(folder_of(self.output_dir).absolute())
+        steps[self.step] = {**self._making(), "skip": False, "output_dir": beside}
         with (
             tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
             file_of(given, Path(folder), self.input_dir) as path,
@@ -57,7 +61,7 @@ class OutlierDetectionStep(_OnPixels):
 
     def _process(self, given: Any) -> Any:
         with self._planned(given) as (plan, folder):
-            result = plan.run(folder)
+            result = plan.run(folder, overwrite=True)
             told(result.notes)
             (product,) = result.products["crfints"]
             segment = plan.members[0].segment
@@ -75,7 +79,7 @@ class TSOPhotometryStep(_OnPixels):
 
         with self._planned(given) as (plan, folder):
             single_kind(plan.kind, "imaging", plan.members[0].segment.path, self.step)
-            result = plan.run(folder)
+            result = plan.run(folder, overwrite=True)
             told(result.notes)
             return table_in_memory(result.tables["phot"], table_meta(plan, "phot"))
 
@@ -89,7 +93,7 @@ class Extract1dStep(_OnPixels):
         with self._planned(given) as (plan, folder):
             if plan.kind != "soss":
                 single_kind(plan.kind, "spectroscopy", plan.members[0].segment.path, self.step)
-            result = plan.run(folder)
+            result = plan.run(folder, overwrite=True)
             told(result.notes)
             (product,) = result.products["x1dints"]
             return step_spectra(product, plan.members[0].segment)
