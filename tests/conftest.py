@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -25,6 +27,18 @@ def made(tmp_path_factory):
         return known[key]
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_crds_of_the_user():
+    """Whatever CRDS the user has set up stays out of the tests."""
+    kinds = ("PATH", "SERVER_URL", "CONTEXT", "READONLY_CACHE", "STEPPARS")  # crds sets others
+    names = [n for n in os.environ if n.startswith(("CRDS_", "STPIPE_")) and n.endswith(kinds)]
+    with mock.patch.dict(os.environ):
+        for name in names:
+            del os.environ[name]
+        os.environ["CRDS_DEFAULT_CACHE"] = "/no/such/cache"
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -122,6 +122,13 @@ def test_run_passes_everything_on(planned, tmp_path, monkeypatch, capsys):
         "memory_limit": "8GiB",
         "workers": 2,
         "separate_processes": True,
+        "crds_parameters": True,
+        "origins": {
+            "outlier_detection.snr": "command line",
+            "outlier_detection.maskpt": "p.json",
+            "tso_photometry.override_gain": "command line",
+            "extract_1d.bkg_fit": "command line",
+        },
     }
     plan = planned["plan"]
     assert plan.folder == Path("out")

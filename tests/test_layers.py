@@ -22,7 +22,7 @@ BELOW = {
     "config": {"errors", "step_table", "values"},
     "params": {"config", "errors"},
     "ops": {"errors"},
-    "io": {"config", "errors", "schema"},
+    "io": {"config", "errors", "params", "schema"},
     "simulation": {"errors"},
     "graph": {"config", "errors", "io", "ops", "schema", "tso3dask"},
     "drop_in": {"config", "errors", "graph", "io", "params", "values"},

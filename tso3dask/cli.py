@@ -178,15 +178,20 @@ def _targets(name: str) -> list[tuple[str, str]]:
     )
 
 
-def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str]]:
-    """Return the steps of parameter file and command line, and the file's pipeline parameters."""
+def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str], dict[str, str]]:
+    """Return the steps of the parameter file and the command line.
+
+    With them come the file's pipeline parameters, and where each parameter comes from.
+    """
     from tso3dask.params import expand_steps, merge_steps, read_parameter_file
 
     given = expand_steps(args.given_steps, origin="command line")
+    origins = {f"{step}.{name}": "command line" for step in given for name in given[step]}
     if args.params is None:
-        return given, {}
+        return given, {}, origins
     file = read_parameter_file(args.params)
-    return merge_steps(file.steps, given), file.pipeline
+    in_file = {f"{s}.{name}": str(args.params) for s in file.steps for name in file.steps[s]}
+    return merge_steps(file.steps, given), file.pipeline, {**in_file, **origins}
 
 
 # --- run and plan ------------------------------------------------------------------------------
@@ -195,6 +200,11 @@ def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str]]:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="*", metavar="ASN|CALINTS", help="association, or calints")
     parser.add_argument("--params", metavar="FILE", help="parameter file: JSON, YAML or ASDF")
+    parser.add_argument(
+        "--disable-crds-steppars",
+        action="store_true",
+        help="do not look up parameter files of CRDS",
+    )
     parser.add_argument(
         "--memory-limit", metavar="SIZE", help="memory of the run, as 8GiB (default 1GB)"
     )
@@ -260,7 +270,7 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
             f"--scheduler {scheduler}: expected {', '.join(_LOCAL_SCHEDULERS)}, or an address as "
             "tcp://host:8786"
         )
-    steps, pipeline = _all_steps(args)
+    steps, pipeline, origins = _all_steps(args)
     from tso3dask.config import parse_steps
 
     parse_steps(steps)  # before anything is opened
@@ -274,6 +284,8 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
         memory_limit=args.memory_limit,
         workers=args.workers,
         separate_processes=scheduler == "processes",
+        origins=origins,
+        crds_parameters=not args.disable_crds_steppars,
     )
     return plan, pipeline.get("output_dir")
 

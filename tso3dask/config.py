@@ -95,6 +95,8 @@ class PipelineParameters:
         ``step.parameter`` of everything that the user set, default or not.
     notes : tuple of str
         What a user should be told once: parameters set that have no effect here.
+    origins : mapping of str
+        Where a ``step.parameter`` comes from, if not from the call itself.
     """
 
     outlier_detection: OutlierDetection = field(default_factory=OutlierDetection)
@@ -106,6 +108,7 @@ class PipelineParameters:
     white_light: WhiteLight = field(default_factory=WhiteLight)
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def step(self, name: str) -> StepParameters:
         """Return the parameters of the step called `name`."""
@@ -164,6 +167,7 @@ class PipelineParameters:
 
 def parse_steps(
     steps: Mapping[str, Mapping[str, Any]] | PipelineParameters | None = None,
+    origins: Mapping[str, str] | None = None,
 ) -> PipelineParameters:
     """Check a dictionary of steps and return the parameters of a run.
 
@@ -172,6 +176,8 @@ def parse_steps(
     steps : mapping of mappings, optional
         ``{step: {parameter: value}}`` with Python values or text. ``class`` and ``name`` inside a
         step, as parameter files have them, are ignored.
+    origins : mapping, optional
+        Where a ``step.parameter`` comes from.
 
     Raises
     ------
@@ -192,7 +198,11 @@ def parse_steps(
                 f"unknown step '{step}'.{nearest(str(step), STEPS)} Known: {', '.join(STEPS)}"
             )
         parsed[step] = _parse_step(step, values, explicit, without_effect)
-    parameters = PipelineParameters(**parsed, explicit=frozenset(explicit))  # type: ignore[arg-type]
+    parameters = PipelineParameters(
+        **parsed,  # type: ignore[arg-type]
+        explicit=frozenset(explicit),
+        origins={name: where for name, where in (origins or {}).items() if name in explicit},
+    )
     _check_radii(parameters.tso_photometry)
     _check_wavelengths(parameters.white_light)
     if not without_effect:

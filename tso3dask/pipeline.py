@@ -25,6 +25,7 @@ def plan(
     chunk_integrations: int | None = None,
     memory_limit: str | int | None = None,
     workers: int | None = None,
+    crds_parameters: bool = True,
 ) -> Plan:
     """Plan the processing of an association from headers alone.
 
@@ -42,6 +43,9 @@ def plan(
         Memory of a run, as ``"8GiB"``; 1 GB by default.
     workers : int, optional
         Tasks at a time.
+    crds_parameters : bool
+        Whether parameter files of CRDS count, where CRDS is set up: over the defaults, below
+        `steps`.
 
     Returns
     -------
@@ -61,6 +65,7 @@ def plan(
         chunk_integrations=chunk_integrations,
         memory_limit=memory_limit,
         workers=workers,
+        crds_parameters=crds_parameters,
     )
 
 
@@ -76,12 +81,13 @@ def run(
     scheduler: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    crds_parameters: bool = True,
 ) -> list[Path]:
     """Process an association and write its products.
 
     Parameters
     ----------
-    source, steps, product_name, chunk_integrations, memory_limit, workers
+    source, steps, product_name, chunk_integrations, memory_limit, workers, crds_parameters
         As for `plan`.
     output_dir : path-like
         Folder for the products.
@@ -104,6 +110,7 @@ def run(
         memory_limit=memory_limit,
         workers=workers,
         separate_processes=scheduler == "processes",
+        crds_parameters=crds_parameters,
     )
     result: RunResult = made.run(
         output_dir, scheduler=scheduler, overwrite=overwrite, resume=resume

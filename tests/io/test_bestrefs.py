@@ -20,7 +20,7 @@ def test_what_keywords_say(tmp_path, monkeypatch):
     assert ReferenceFile(None, from_crds=True).recorded == "N/A"
 
 
-def test_missing_references_are_one_error_with_both_ways(tmp_path):
+def test_missing_references_are_one_error_with_both_ways():
     parameters = parse_steps({"extract_1d": {"override_apcorr": "N/A"}})
     with pytest.raises(InputError) as error:
         find_references(parameters, MEMBERS, ["extract1d", "apcorr", "gain"], mandatory=["gain"])
@@ -29,7 +29,8 @@ def test_missing_references_are_one_error_with_both_ways(tmp_path):
     assert "--override_extract1d=FILE --override_gain=FILE" in text
     assert "extract_1d.override_extract1d" in text
     assert "N/A means to do without (possible for extract1d)" in text
-    assert "does not ask CRDS" in text
+    assert "set CRDS_PATH (folder of the cache) and CRDS_SERVER_URL" in text
+    assert "tso3dask[crds]" in text
     assert "\n" not in text
 
 

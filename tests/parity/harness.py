@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from compare import KINDS, Comparison, compare_folders
 from jwst_oracle import quick, run_jwst, silent
@@ -29,6 +31,8 @@ class Input:
     asn: Path | None
     members: tuple[Path, ...]
     steps: Steps
+    environment: dict[str, str] | None = None
+    """Variables that set up CRDS; without them all references are overrides."""
 
     @property
     def source(self) -> str | list[str]:
@@ -98,17 +102,36 @@ def run_ours(given: Input, folder: Path, chunk: int | None = 5, **options: Any) 
     """Run our pipeline."""
     import tso3dask
 
-    plan = tso3dask.plan(given.source, given.steps, chunk_integrations=chunk)
-    return plan.run(folder, overwrite=True, **options)
+    with mock.patch.dict(os.environ, given.environment or {}):
+        plan = tso3dask.plan(given.source, given.steps, chunk_integrations=chunk)
+        return plan.run(folder, overwrite=True, **options)
+
+
+@contextlib.contextmanager
+def nothing_of_crds_ignored() -> Iterator[None]:
+    """Compare version and context of CRDS as well, which differ where only one side asked it."""
+    import compare_fits
+    import compare_models
+
+    with contextlib.ExitStack() as stack:
+        for table in (
+            compare_fits.IGNORED,
+            compare_models.IGNORED_META,
+            compare_models.IGNORED_TREE,
+        ):
+            kept = {k: v for k, v in table.items() if "crds" not in k.lower()}
+            stack.enter_context(mock.patch.dict(table, kept, clear=True))
+        yield
 
 
 def run_case(case: Case, folder: Path) -> Outcome:
     """Run both and compare."""
     given = make_input(case, folder / "input")
     ours, theirs = folder / "ours", folder / "jwst"
-    run_jwst(given.source, theirs, given.steps)
+    run_jwst(given.source, theirs, given.steps, given.environment)
     result = run_ours(given, ours, case.chunk)
-    with silent(), quick():
+    asked = nothing_of_crds_ignored() if given.environment else contextlib.nullcontext()
+    with silent(), quick(), asked:
         comparison = compare_folders(
             ours, theirs, case.name, (*KINDS, *case.files), models=case.models
         )

@@ -52,6 +52,19 @@ def offline() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def with_crds(environment: dict[str, str]) -> Iterator[Any]:
+    """Give Tso3Pipeline as it is, with CRDS set up by some variables."""
+    pytest.importorskip("jwst")
+    from crds.core import config, utils
+    from jwst.pipeline import Tso3Pipeline
+
+    with mock.patch.dict(os.environ, environment), silent():
+        utils.clear_function_caches()
+        config.CRDS_REF_SUBDIR_MODE = "None"
+        yield Tso3Pipeline
+
+
+@contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Let no log line and no warning out."""
     before = logging.root.manager.disable
@@ -65,11 +78,18 @@ def silent() -> Iterator[None]:
 
 
 def run_jwst(
-    source: Path | str | list[str], output_dir: Path, steps: dict[str, dict[str, Any]]
+    source: Path | str | list[str],
+    output_dir: Path,
+    steps: dict[str, dict[str, Any]],
+    environment: dict[str, str] | None = None,
 ) -> dict[str, list[Path]]:
-    """Run the pipeline on an association or a list of files; return its products by suffix."""
+    """Run the pipeline on an association or a list of files; return its products by suffix.
+
+    With an `environment` that sets up CRDS, references and parameters come from there.
+    """
     output_dir.mkdir(parents=True, exist_ok=True)
-    with offline() as pipeline, silent(), quick():
+    state = offline() if environment is None else with_crds(environment)
+    with state as pipeline, silent(), quick():
         if not isinstance(source, list):
             source = str(source)
         pipeline.call(source, output_dir=str(output_dir), steps=steps, configure_log=False)

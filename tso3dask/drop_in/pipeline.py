@@ -137,7 +137,7 @@ class Tso3Pipeline(WithParameters):
             pipeline = cls(**options)
         else:
             pipeline = cls.from_config_file(config_file, **options)
-        pipeline.run(given)
+        pipeline._run(given, crds_parameters=True)
 
     @classmethod
     def from_config_file(
@@ -152,6 +152,8 @@ class Tso3Pipeline(WithParameters):
     def run(self, given: Any) -> None:
         """Process an observation and write its products; earlier ones are replaced.
 
+        Parameter files of CRDS do not count here, other than in `call`.
+
         Parameters
         ----------
         given : path, mapping, data model, or list of paths or data models
@@ -164,6 +166,9 @@ class Tso3Pipeline(WithParameters):
         RunError
             If processing failed.
         """
+        self._run(given)
+
+    def _run(self, given: Any, crds_parameters: bool = False) -> None:
         with pipeline_source(given) as source:
             plan = make_plan(
                 source,
@@ -173,6 +178,7 @@ class Tso3Pipeline(WithParameters):
                 memory_limit=self.memory_limit,
                 workers=self.workers,
                 separate_processes=self.scheduler == "processes",
+                crds_parameters=crds_parameters,
             )
             folder = folder_of(self.output_dir)
             told(plan.run(folder, scheduler=self.scheduler, overwrite=True).notes)

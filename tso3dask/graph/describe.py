@@ -107,12 +107,21 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
         for path, members in users.items():
             only = "" if len(users) == 1 else f" for {', '.join(members)}"
             rows.append((f"{kind} reference", path + only))
+    if plan.crds_parameters:
+        rows.append(("CRDS parameters", plan.crds_parameters))
     changed = plan.parameters.to_dict(explicit_only=True)
     for step, values in changed.items():
-        text = ", ".join(f"{k}={v}" for k, v in values.items() if not k.startswith("override_"))
-        if text:
-            rows.append((step, text))
+        given = [k for k in values if not k.startswith("override_")]
+        if given:
+            rows.append((step, ", ".join(_parameter_text(plan, step, k) for k in given)))
     return rows
+
+
+def _parameter_text(plan: Outline, step: str, name: str) -> str:
+    """Value of a parameter, and where it comes from if not from the call itself."""
+    origin = plan.parameters.origins.get(f"{step}.{name}")
+    value = getattr(plan.parameters.step(step), name)
+    return f"{name}={value}" + (f" ({origin})" if origin else "")
 
 
 def _member_rows(plan: Outline) -> list[tuple[str, ...]]:

@@ -101,6 +101,10 @@ class Outline:
         Workers, sub-blocks and projected memory.
     notes : tuple of str
         What a user should know before running.
+    crds : tuple of str or None
+        Version of crds and context that were asked for references or parameters.
+    crds_parameters : str
+        Which parameter files of CRDS were used, or why none.
     """
 
     observation: Observation
@@ -109,6 +113,8 @@ class Outline:
     names: ProductNames
     budget: Budget
     notes: tuple[str, ...] = field(default=())
+    crds: tuple[str, str] | None = None
+    crds_parameters: str = ""
 
     @property
     def kind(self) -> str:
@@ -170,7 +176,8 @@ class Outline:
         ]
         programs = [m.program.token for m in self.members]
         parameters = self.parameters.token()
-        return tokenize(tso3dask.__version__, programs, parameters, files, self.names.phot)
+        used = (parameters, files, self.crds)
+        return tokenize(tso3dask.__version__, programs, used, self.names.phot)
 
     @cached_property
     def fitted(self) -> Outline:

@@ -24,6 +24,8 @@ from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
 from tso3dask.io.asn import read_association
 from tso3dask.io.bestrefs import MemberReferences, find_references
+from tso3dask.io.crds_client import context_in_use
+from tso3dask.io.crds_parameters import CrdsParameters, over_crds_parameters
 from tso3dask.io.naming import product_names
 from tso3dask.io.observation import Observation, exposure_name, open_observation
 from tso3dask.io.segment import Segment
@@ -204,6 +206,8 @@ def make_plan(
     memory_limit: str | int | None = None,
     workers: int | None = None,
     separate_processes: bool = False,
+    origins: Mapping[str, str] | None = None,
+    crds_parameters: bool = False,
 ) -> Plan:
     """Plan a run from headers alone.
 
@@ -223,6 +227,10 @@ def make_plan(
         Tasks at a time; by default the number of cores, as far as memory allows.
     separate_processes : bool
         Count memory for workers that are processes of their own.
+    origins : mapping, optional
+        Where a ``step.parameter`` of `steps` comes from, for the plan's text.
+    crds_parameters : bool
+        Look up parameter files of CRDS, over which `steps` go.
 
     Returns
     -------
@@ -233,17 +241,20 @@ def make_plan(
     InputError
         For anything wrong that headers, parameters and references can tell.
     """
-    parameters = parse_steps(steps)
+    parameters = parse_steps(steps, origins)
     reference.check_overrides(parameters)
     association = read_association(source)
     if product_name is not None:
         association = replace(association, name=product_name)
     observation = open_observation(association)
+    found_parameters = CrdsParameters()
+    if crds_parameters:
+        parameters, found_parameters = over_crds_parameters(parameters, observation.first)
     names = product_names(association.name, association.members, association.asn_id)
     kind = mode_of(observation)
     needed, mandatory = _needed_references(observation, parameters, kind)
     references = find_references(parameters, observation.segments, needed, mandatory)
-    notes = [*association.notes, *parameters.notes, *observation.notes]
+    notes = [*association.notes, *parameters.notes, *found_parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
     notes += [*found, *_left_out(observation, parameters, kind)]
     untimed: dict[str, list[str]] = {}
@@ -276,7 +287,16 @@ def make_plan(
         names,
         budget,
         tuple(dict.fromkeys(notes)),
+        _crds_in_use(references, found_parameters),
+        found_parameters.summary,
     )
+
+
+def _crds_in_use(
+    references: Sequence[MemberReferences], parameters: CrdsParameters
+) -> tuple[str, str] | None:
+    asked = any(file.from_crds for files in references for file in files.values())
+    return context_in_use() if asked or parameters.asked else None
 
 
 def _needed_references(

@@ -70,6 +70,8 @@ def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
         "association": plan.observation.association.table_name,
         "inputs": {m.segment.path.name: m.segment.identity for m in plan.members},
         "parameters": plan.parameters.to_dict(explicit_only=True),
+        "parameter_origins": dict(plan.parameters.origins),
+        "crds": plan.crds and {"version": plan.crds[0], "context": plan.crds[1]},
         "references": {m.segment.path.name: _reference_names(m) for m in plan.members},
         "products": {
             kind: {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}

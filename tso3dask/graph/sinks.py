@@ -351,7 +351,7 @@ def member_spec(plan: Outline, member: Member, *, product: bool = True) -> Spect
     White light takes times that are repeated out of the product's table; the step's own file is
     older than that.
     """
-    metadata = _reference_metadata(member)
+    metadata = _reference_metadata(plan, member)
     if product:  # members are known under the name that was last written
         for file in plan.files:
             if file.kind == "extract_1d" and file.member is member:
@@ -377,5 +377,13 @@ def member_spec(plan: Outline, member: Member, *, product: bool = True) -> Spect
     )
 
 
-def _reference_metadata(member: Member) -> dict[str, str]:
-    return {f"meta.ref_file.{k}.name": file.recorded for k, file in member.references.items()}
+def _reference_metadata(plan: Outline, member: Member) -> dict[str, str]:
+    """Names of the references of a member, and the rules by which they were chosen."""
+    names = {f"meta.ref_file.{k}.name": file.recorded for k, file in member.references.items()}
+    if plan.crds is not None:
+        version, context = plan.crds
+        names |= {
+            "meta.ref_file.crds.sw_version": version,
+            "meta.ref_file.crds.context_used": context,
+        }
+    return names

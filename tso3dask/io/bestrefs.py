@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tso3dask.config import NOT_APPLICABLE, PipelineParameters, steps_with_reference
 from tso3dask.errors import InputError
+from tso3dask.io import crds_client
+from tso3dask.io.blend import keyword_attributes
 from tso3dask.io.reference import check_overrides
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ class ReferenceFile:
             f"crds://{Path(self.path).name}" if self.from_crds else str(Path(self.path).absolute())
         )
 
+
+OF_FIRST_MEMBER = frozenset({"wavelengthrange"})
+"""Types that the first member chooses for all."""
 
 MemberReferences = Mapping[str, ReferenceFile]
 """The references of one member by type, as ``"extract1d"``."""
@@ -75,28 +80,66 @@ def find_references(
     InputError
         One error for everything that is missing.
     """
-    found: dict[str, ReferenceFile] = {}
-    missing = []
+    check_overrides(parameters)
+    choice = _Choice(segments)
+    found: list[dict[str, ReferenceFile]] = [{} for _ in segments]
+    missing: dict[str, str] = {}
     for kind in needed:
         path = parameters.override(kind)
-        if path is None or (path == NOT_APPLICABLE and kind in mandatory):
-            missing.append(kind)
-        else:
-            found[kind] = ReferenceFile(None if path == NOT_APPLICABLE else path)
+        try:
+            files = choice.best(kind) if path is None else [_override(path)] * len(segments)
+            if kind in mandatory and any(file.path is None for file in files):
+                raise InputError("N/A is no answer")
+        except InputError as error:
+            missing[kind] = str(error)
+            continue
+        for one, file in zip(found, files, strict=True):
+            one[kind] = file
     if missing:
         raise InputError(_missing_text(missing, mandatory))
-    check_overrides(parameters)
-    return (found,) * len(segments)
+    return tuple(found)
 
 
-def _missing_text(missing: list[str], mandatory: Collection[str]) -> str:
+def _override(path: str) -> ReferenceFile:
+    return ReferenceFile(None if path == NOT_APPLICABLE else path)
+
+
+class _Choice:
+    """Best references of members, whose keywords are read when they are first needed."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = segments
+        self._headers: dict[int, dict[str, Any]] = {}
+
+    def best(self, kind: str) -> list[ReferenceFile]:
+        """Ask CRDS for the file of every member."""
+        if not crds_client.is_configured():
+            raise InputError("")
+        if kind in OF_FIRST_MEMBER:
+            return [self._best(0, kind)] * len(self._segments)
+        return [self._best(i, kind) for i in range(len(self._segments))]
+
+    def _best(self, index: int, kind: str) -> ReferenceFile:
+        segment = self._segments[index]
+        if index not in self._headers:
+            self._headers[index] = keyword_attributes(segment)
+        try:
+            path = crds_client.best_reference(self._headers[index], kind)
+        except crds_client.CrdsError as error:
+            where = f"{segment.path.name}: " if isinstance(error, crds_client.NoRuleError) else ""
+            raise InputError(f"{where}{error}") from error
+        return ReferenceFile(path, from_crds=True)
+
+
+def _missing_text(missing: Mapping[str, str], mandatory: Collection[str]) -> str:
     owners = {kind: (steps_with_reference(kind) or ["?"])[0] for kind in missing}
     what = ", ".join(f"{kind} (step {owners[kind]})" for kind in missing)
     options = " ".join(f"--override_{kind}=FILE" for kind in missing)
     entries = ", ".join(f"{owners[kind]}.override_{kind}" for kind in missing)
     none = [kind for kind in missing if kind not in mandatory]
     hint = f"; N/A means to do without (possible for {', '.join(none)})" if none else ""
+    why = "; ".join(dict.fromkeys(reason for reason in missing.values() if reason))
     return (
-        f"missing reference: {what}. Give {options} on the command line, or {entries} in the "
-        f"steps or the parameter file{hint}. This version does not ask CRDS for references"
+        f"missing reference: {what}{f' [{why}]' if why else ''}. Give {options} on the command "
+        f"line, or {entries} in the steps or the parameter file{hint}, or {crds_client.advice()}"
     )

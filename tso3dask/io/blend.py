@@ -22,6 +22,7 @@ __all__ = [
     "Attribute",
     "blend",
     "header_table",
+    "keyword_attributes",
     "product_attributes",
     "schema_attributes",
     "spectrum_keywords",
@@ -134,10 +135,11 @@ def stored_attributes(segment: Segment, model: str = "TSOMultiSpecModel") -> dic
         others = [h for i, h in enumerate(segment.headers) if segment.hdus[i].name != "ASDF"]
         if tree.get("_fits_hash") == headers_hash(others):
             return {path: value for path, value in tree.items() if value is not None}
-    return _from_keywords(segment, model)
+    return keyword_attributes(segment, model)
 
 
-def _from_keywords(segment: Segment, model: str) -> dict[str, Any]:
+def keyword_attributes(segment: Segment, model: str = "TSOMultiSpecModel") -> dict[str, Any]:
+    """Return the metadata attributes of a member that its keywords hold, by dotted path."""
     headers = {"PRIMARY": segment.primary, "SCI": segment.sci_header}
     places = [(a.path, a.keyword, a.hdu) for a in schema_attributes(model).values() if a.keyword]
     places += [(path, keyword, "SCI") for path, keyword in spectrum_keywords().items()]
