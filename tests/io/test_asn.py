@@ -162,3 +162,15 @@ def test_written_associations_are_read_back(tmp_path):
     assert (again.name, again.asn_id) == ("mine", "o002")
     with pytest.raises(InputError, match="must be named"):
         write_association(files, tmp_path / "asn.yaml")
+
+
+def test_members_record_the_pool_of_a_file_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_calints.fits").touch()
+    member = {"expname": "a_calints.fits", "exptype": "science"}
+    tree = {"asn_id": "o001", "asn_pool": "p.csv", "products": [{"name": "a", "members": [member]}]}
+    (tmp_path / "asn.json").write_text(json.dumps(tree))
+    assert read_association(tree).pool == "p.csv"
+    assert read_association(tree).member_pool is None
+    assert read_association("asn.json").member_pool == "p.csv"
+    assert read_association(read_association(tree)).pool == "p.csv"

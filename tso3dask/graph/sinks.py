@@ -263,7 +263,7 @@ def _labels(plan: Outline, filename: str, run_id: str) -> Labels:
     association = plan.observation.association
     return Labels(
         filename,
-        association.pool,
+        association.member_pool,
         association.table_name if association.asn_id else None,
         association.asn_id,
         _history(run_id),
@@ -292,7 +292,7 @@ def _new_crfints(
         member.segment,
         part,
         filename=filename,
-        asn_pool=association.pool,
+        asn_pool=association.member_pool,
         asn_table=association.table_name if association.asn_id else None,
         exptype="science" if association.asn_id else None,
         history=_history(run_id),
@@ -308,11 +308,13 @@ def _new_x1dints(
         attributes["meta.cal_step.white_light"] = "SKIPPED"
     if not association.asn_id:
         attributes["meta.asn.table_name"] = association.table_name
+    elif association.table_name is None:
+        attributes["meta.asn.pool_name"] = association.pool
     return X1dintsSink.create(
         part,
         specs,
         filename=filename,
-        asn_pool=association.pool,
+        asn_pool=association.member_pool,
         asn_table=association.table_name if association.asn_id else None,
         asn_id=association.asn_id,
         steps=step_status(plan),

@@ -50,6 +50,11 @@ class Association:
     members: tuple[Path, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def member_pool(self) -> str | None:
+        """Pool that the members record: none unless the association is a file."""
+        return None if self.table_name is None else self.pool
+
 
 def read_association(
     source: str
