@@ -1,0 +1,195 @@
+"""Replacement of bad pixels before extraction: the stage, and what headers settle about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tso3dask.config import PipelineParameters, UnsupportedParameterError
+from tso3dask.errors import InputError
+from tso3dask.graph.program import Block, Ranges, Source
+from tso3dask.io.segment import Segment
+
+__all__ = ["ReplacePixels", "member_replacements", "replace_stage", "trace_model_status"]
+
+
+@dataclass(frozen=True)
+class ReplacePixels:
+    """Estimate bad pixels from their neighbours in the same integration.
+
+    Attributes
+    ----------
+    algorithm : str
+        ``mingrad`` or ``fit_profile``.
+    dispaxis : int
+        1 where wavelength runs along x, 2 along y; of no use to ``mingrad``, and 0 there.
+    n_adjacent_cols : int
+        Columns on each side that make a profile; 0 for ``mingrad``.
+    """
+
+    algorithm: str
+    dispaxis: int = 0
+    n_adjacent_cols: int = 0
+
+    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
+        """All arrays, for the rows asked for: integrations do not know of each other."""
+        a = min(first for first, _ in ranges.values())
+        b = max(last for _, last in ranges.values())
+        return dict.fromkeys(source.names, (a, b))
+
+    def apply(
+        self,
+        block: Block,
+        ranges: Ranges,
+        source: Source,
+        constants: Mapping[str, Any],
+        scratch: dict[str, Any] | None,
+    ) -> Block:
+        """Replace pixels of the rows asked for."""
+        span = self.input_ranges(ranges, source)
+        arrays = {name: block.rows(name, *span[name]) for name in source.names}
+        if scratch is None or not scratch["in_place"]:
+            arrays = {name: array.copy() for name, array in arrays.items()}
+        self.replace(arrays)
+        return Block(arrays, {n: a for n, (a, _) in span.items()}, dict(block.counts))
+
+    def replace(self, arrays: MutableMapping[str, np.ndarray]) -> None:
+        """Replace pixels of cubes (integration, y, x) in place."""
+        from tso3dask.ops import pixel_replace
+
+        if self.algorithm == "mingrad":
+            pixel_replace.mingrad(arrays)
+        else:
+            pixel_replace.fit_profile(arrays, self.dispaxis, self.n_adjacent_cols)
+
+
+def replace_stage(
+    segment: Segment, parameters: PipelineParameters, algorithm: str | None = None
+) -> ReplacePixels:
+    """Replacement stage of one segment with a step's parameters.
+
+    Parameters
+    ----------
+    segment : Segment
+        For the direction of dispersion (DISPAXIS).
+    parameters : PipelineParameters
+        Parameters of all steps.
+    algorithm : str, optional
+        Instead of the one in `parameters`.
+
+    Raises
+    ------
+    InputError
+        If the algorithm needs a direction of dispersion and the header has none.
+    """
+    step = parameters.pixel_replace
+    algorithm = algorithm or step.algorithm
+    if algorithm == "mingrad":
+        return ReplacePixels(algorithm)
+    dispaxis = segment.get("DISPAXIS")
+    if dispaxis not in (1, 2):
+        raise InputError(
+            f"{segment.path}: DISPAXIS is {dispaxis}, expected 1 or 2; "
+            f"pixel_replace.algorithm='{algorithm}' needs it, use 'mingrad'"
+        )
+    return ReplacePixels(algorithm, int(dispaxis), step.n_adjacent_cols)
+
+
+def member_replacements(
+    segments: Sequence[Segment], parameters: PipelineParameters
+) -> tuple[list[ReplacePixels | None], list[str]]:
+    """Replacement stage of every member, None where pixels stay as they are.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        Spectroscopic members, in association order.
+    parameters : PipelineParameters
+        Parameters of all steps.
+
+    Returns
+    -------
+    stages : list of ReplacePixels or None
+    notes : list of str
+
+    Raises
+    ------
+    InputError
+        If a member does not fit the algorithm; its subclass `UnsupportedParameterError` where the
+        algorithm is not supported yet.
+
+    Notes
+    -----
+    Where no trace model can be made, ``trace_model`` falls back to ``mingrad``, for that member
+    and for all that follow.
+    """
+    step = parameters.pixel_replace
+    if step.skip:
+        return [None] * len(segments), []
+    algorithm, notes = step.algorithm, []
+    stages: list[ReplacePixels | None] = []
+    for segment in segments:
+        if segment.exp_type == "NIS_SOSS":
+            raise UnsupportedParameterError(
+                "pixel_replace.skip=False is not supported yet for NIS_SOSS: remove it"
+            )
+        if algorithm == "trace_model":
+            reason = _no_trace_model(segment)
+            if reason is None:
+                raise UnsupportedParameterError(
+                    f"pixel_replace.algorithm='trace_model' is not supported yet for "
+                    f"{segment.exp_type}: use 'mingrad' or 'fit_profile'"
+                )
+            notes.append(
+                f"{segment.path.name}: no trace model can be made of {reason}; "
+                "pixel_replace uses mingrad for it and for the members after it"
+            )
+            algorithm = "mingrad"
+        stages.append(replace_stage(segment, parameters, algorithm))
+    return stages, notes
+
+
+def trace_model_status(
+    segments: Sequence[Segment], parameters: PipelineParameters
+) -> tuple[str, list[str]]:
+    """Status of the step ``adaptive_trace_model`` as S_TRCMOD has it, and notes.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        Spectroscopic members.
+    parameters : PipelineParameters
+        Parameters of all steps.
+
+    Raises
+    ------
+    InputError
+        For data of which no trace model can be made, if it is asked for; its subclass
+        `UnsupportedParameterError` where one could be.
+    """
+    if parameters.adaptive_trace_model.skip:
+        return "SKIPPED", []
+    for segment in segments:
+        if _no_trace_model(segment) is None:
+            raise UnsupportedParameterError(
+                f"adaptive_trace_model.skip=False is not supported yet for {segment.exp_type}: "
+                "remove it or set it to True"
+            )
+        if segment.model_type != "CubeModel":
+            raise InputError(
+                f"adaptive_trace_model.skip=False: {segment.path.name}: no trace model can be "
+                f"made of {_no_trace_model(segment)}; remove it or set it to True"
+            )
+    return "FAILED", ["adaptive_trace_model: no trace model can be made of cubes; there is none"]
+
+
+def _no_trace_model(segment: Segment) -> str | None:
+    """Of what no trace model can be made; None where one could be."""
+    if segment.model_type == "CubeModel":
+        return "a cube (DATAMODL is CubeModel)"
+    if segment.instrument not in ("MIRI", "NIRSPEC"):
+        return f"{segment.exp_type} data"
+    return None

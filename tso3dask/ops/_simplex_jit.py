@@ -1,0 +1,127 @@
+"""Compiled fit of one scale by the method of Nelder and Mead, as SciPy does it. For kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tso3dask.ops._jit import helper
+
+_HALF = np.float32(0.5)
+_TWO = np.float32(2)
+
+_CALLS = 200
+"""Evaluations after which a fit ends."""
+
+
+@helper
+def _block_sum(values, first, count):
+    """Sum of up to 128 numbers in the order in which NumPy adds a contiguous float32 array."""
+    if count < 8:
+        total = np.float32(-0.0)
+        for k in range(first, first + count):
+            total += values[k]
+        return total
+    r0, r1, r2, r3 = values[first], values[first + 1], values[first + 2], values[first + 3]
+    r4, r5, r6, r7 = values[first + 4], values[first + 5], values[first + 6], values[first + 7]
+    whole = count - count % 8
+    for k in range(first + 8, first + whole, 8):
+        r0 += values[k]
+        r1 += values[k + 1]
+        r2 += values[k + 2]
+        r3 += values[k + 3]
+        r4 += values[k + 4]
+        r5 += values[k + 5]
+        r6 += values[k + 6]
+        r7 += values[k + 7]
+    total = ((r0 + r1) + (r2 + r3)) + ((r4 + r5) + (r6 + r7))
+    for k in range(first + whole, first + count):
+        total += values[k]
+    return total
+
+
+def _halved(inner):
+    """Kernel that sums the halves of longer arrays with another kernel, as NumPy does."""
+
+    @helper
+    def total(values, first, count):
+        if count <= 128:
+            return _block_sum(values, first, count)
+        half = count // 2
+        half -= half % 8
+        return inner(values, first, half) + inner(values, first + half, count - half)
+
+    return total
+
+
+_pairwise_sum = _block_sum
+for _level in range(6):  # up to some 8000 numbers; a kernel that calls itself cannot be cached
+    _pairwise_sum = _halved(_pairwise_sum)
+
+
+@helper
+def _mean_square(scale, model, current, count, known, work):
+    """Mean squared difference between a profile and a scaled model, NaN terms left out."""
+    for k in range(count):
+        difference = current[k] - model[k] * scale
+        square = difference * difference
+        work[k] = np.float32(0) if np.isnan(square) else square
+    return np.float64(_pairwise_sum(work, 0, count)) / known
+
+
+@helper
+def _ordered(best, worst, f_best, f_worst):
+    """Both points, the one of the smaller value first; NaN is last."""
+    if f_worst < f_best or (np.isnan(f_best) and not np.isnan(f_worst)):
+        return worst, best, f_worst, f_best
+    return best, worst, f_best, f_worst
+
+
+@helper
+def _moved(best, worst, f_best, f_worst, calls, model, current, count, known, work):
+    """Point that takes the place of the worse one, its value, and the calls made by then."""
+    reflected = _TWO * best - worst
+    f_reflected = _mean_square(reflected, model, current, count, known, work)
+    calls += 1
+    if calls >= _CALLS:
+        return worst, f_worst, calls
+    expands = f_reflected < f_best
+    outside = f_reflected < f_worst
+    if expands:
+        tried = np.float32(3) * best - _TWO * worst
+    elif outside:
+        tried = np.float32(1.5) * best - _HALF * worst
+    else:
+        tried = _HALF * best + _HALF * worst
+    f_tried = _mean_square(tried, model, current, count, known, work)
+    calls += 1
+    if expands and not f_tried < f_reflected:
+        return reflected, f_reflected, calls
+    if expands or (f_tried <= f_reflected if outside else f_tried < f_worst):
+        return tried, f_tried, calls
+    if calls >= _CALLS:
+        return worst, f_worst, calls
+    shrunk = best + _HALF * (worst - best)
+    return shrunk, _mean_square(shrunk, model, current, count, known, work), calls + 1
+
+
+@helper
+def fit_scale(start, model, current, count, work):
+    """Scale of a model profile by the simplex method of Nelder and Mead in one dimension.
+
+    Arithmetic is in single precision but for the mean, and in the order of
+    `scipy.optimize.minimize`, whose tolerances of 1e-4 leave their mark on the result.
+    """
+    known = count - np.sum(np.isnan(current[:count]))
+    other = np.float32(1.05) * start if start != 0 else np.float32(0.00025)
+    f_start = _mean_square(start, model, current, count, known, work)
+    f_other = _mean_square(other, model, current, count, known, work)
+    best, worst, f_best, f_worst = _ordered(start, other, f_start, f_other)
+    calls = 2
+    while calls < _CALLS:
+        if abs(worst - best) <= np.float32(1e-4) and abs(f_best - f_worst) <= 1e-4:
+            break
+        worst, f_worst, calls = _moved(
+            best, worst, f_best, f_worst, calls, model, current, count, known, work
+        )
+        best, worst, f_best, f_worst = _ordered(best, worst, f_best, f_worst)
+    return best
