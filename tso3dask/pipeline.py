@@ -140,7 +140,7 @@ def open_association(source: Any, *, chunks: int | None = None) -> xr.DataTree:
     made = make_plan(
         source, {"outlier_detection": {"skip": True}, **_ONLY_PIXELS}, chunk_integrations=chunks
     )
-    return xr.DataTree.from_dict(member_datasets(made, flagged=False))
+    return xr.DataTree.from_dict(member_datasets(made, stage="stored"))
 
 
 def open_segment(path: str | os.PathLike[str], *, chunks: int | None = None) -> xr.Dataset:

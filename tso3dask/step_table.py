@@ -114,12 +114,12 @@ class TsoPhotometry(StepParameters):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveTraceModel(StepParameters):
-    """Model of the spectral trace; not supported yet, and off by default."""
+    """Model of the spectral trace, off by default; refused where one could be made."""
 
     step: ClassVar[str] = "adaptive_trace_model"
     class_name: ClassVar[str] = "AdaptiveTraceModelStep"
 
-    skip: bool = _p("boolean", True, "leave this step out", _NOT_YET)
+    skip: bool = _p("boolean", True, "leave this step out (False: for cubes, without any effect)")
     fit_threshold: float = _p("float", 10.0, "sigma limit of the spline fits", _NO)
     oversample: float = _p("float", 1.0, "oversampling of the model", _NO)
     slope_limit: float = _p("float", 0.1, "slope limit of the splines", _NO)
@@ -131,16 +131,21 @@ class AdaptiveTraceModel(StepParameters):
 
 @dataclass(frozen=True, kw_only=True)
 class PixelReplace(StepParameters):
-    """Replacement of bad pixels before extraction; not supported yet, and off by default."""
+    """Replacement of bad pixels between crfints and extraction, off by default."""
 
     step: ClassVar[str] = "pixel_replace"
     class_name: ClassVar[str] = "PixelReplaceStep"
 
-    skip: bool = _p("boolean", True, "leave this step out", _NOT_YET)
+    skip: bool = _p("boolean", True, "leave this step out")
     algorithm: str = _p(
-        "option", "mingrad", "method", _NO, choices=("fit_profile", "mingrad", "trace_model")
+        "option",
+        "mingrad",
+        "method; trace_model only where it falls back to mingrad: NIRCam grism and cubes",
+        choices=("fit_profile", "mingrad", "trace_model"),
     )
-    n_adjacent_cols: int = _p("integer", 3, "neighbours that make the profile", _NO)
+    n_adjacent_cols: int = _p(
+        "integer", 3, "columns on each side that make the profile, fit_profile only"
+    )
     output_use_model: bool = _p("boolean", True, "name the step's own file as its input", _NO)
 
 

@@ -53,6 +53,31 @@ def extract(**parameters):
 NO_APCORR = extract(apply_apcorr=False)
 
 
+def replaced(algorithm="mingrad", **parameters):
+    return {"pixel_replace": {"skip": False, "algorithm": algorithm, **parameters}}
+
+
+TRACE = {"adaptive_trace_model": {"skip": False}}
+
+
+def negative_variances(hdus):
+    """Variances of which there is no root, so that replaced pixels beside them are lost again."""
+    for name in ("VAR_POISSON", "VAR_RNOISE"):
+        data = hdus[name].data
+        data[np.random.default_rng(5).random(data.shape) < 0.02] *= -1
+
+
+def estimated_before(hdus):
+    """Flags of an earlier replacement, and of pixels that are no part of the detector."""
+    dq = hdus["DQ"].data
+    random = np.random.default_rng(6).random(dq.shape)
+    dq[random < 0.01] |= np.uint32(1 << 28 | 1)
+    dq[(random > 0.01) & (random < 0.02)] |= np.uint32(512 | 1)
+    dq[(random > 0.02) & (random < 0.03)] |= np.uint32(512)
+    dq[:, :2] |= np.uint32(1)
+    dq[:, :, -1] |= np.uint32(513)
+
+
 def photometry(**parameters):
     return {"tso_photometry": parameters}
 
@@ -204,6 +229,7 @@ IMAGING = [
     image("image-no-intstart", edit=in_model(0, UNCOUNTED), seed=35),
     image("image-blend", edit=in_model(0, OTHER_FOR_IMAGES), seed=39),
     image("image-strange-unit", edit=in_model(None, {"meta.bunit_data": "adu"}), seed=36),
+    image("image-replaced", {**replaced("trace_model"), **TRACE}, seed=41),
     image("mir-image", {}, mode="mir_image", segments=(26, 30), seed=23),
     image("mir-image-counts", mode="mir_image", photom=False, seed=24),
     image("mir-image-moving", photometry(moving_centroid=True), mode="mir_image", seed=25),
@@ -433,6 +459,84 @@ OPTIMAL = [
 """Fits of a PSF."""
 
 
+REPLACED = [
+    spectrum("lrs-replaced", "mir_lrs-slitless", replaced(), edit=damage, seed=31),
+    spectrum("lrs-replaced-profile", "mir_lrs-slitless", replaced("fit_profile"), seed=32),
+    spectrum(
+        "lrs-replaced-profile-damaged",
+        "mir_lrs-slitless",
+        replaced("fit_profile", n_adjacent_cols=5),
+        edit=all_of(damage, edit_member(None, estimated_before)),
+        seed=33,
+    ),
+    spectrum(
+        "lrs-replaced-lost-again",
+        "mir_lrs-slitless",
+        replaced(),
+        edit=edit_member(None, negative_variances),
+        seed=34,
+    ),
+    spectrum(
+        "lrs-replaced-cube",
+        "mir_lrs-slitless",
+        {**replaced("trace_model"), **TRACE},
+        model="CubeModel",
+        seed=35,
+    ),
+    spectrum("lrs-trace-cube", "mir_lrs-slitless", TRACE, model="CubeModel", seed=36),
+    spectrum("grism-replaced", "nrc_tsgrism", replaced(), photom=True, seed=31),
+    spectrum(
+        "grism-replaced-damaged",
+        "nrc_tsgrism",
+        replaced(),
+        edit=all_of(damage, edit_member(0, estimated_before)),
+        seed=32,
+    ),
+    spectrum("grism-replaced-trace", "nrc_tsgrism", replaced("trace_model"), seed=33),
+    spectrum(
+        "grism-replaced-profile", "nrc_tsgrism", replaced("fit_profile"), photom=True, seed=34
+    ),
+    spectrum(
+        "grism-replaced-profile-one",
+        "nrc_tsgrism",
+        replaced("fit_profile", n_adjacent_cols=1),
+        edit=damage,
+        seed=35,
+    ),
+    spectrum(
+        "grism-replaced-profile-none",
+        "nrc_tsgrism",
+        replaced("fit_profile", n_adjacent_cols=0),
+        var_flat=False,
+        seed=36,
+    ),
+    spectrum("prism-replaced", "nrs_prism", replaced(), edit=damage, seed=31),
+    spectrum(
+        "prism-replaced-skip-outliers",
+        "nrs_prism",
+        {**replaced(), **outliers(skip=True)},
+        edit=damage,
+        seed=32,
+    ),
+    spectrum("prism-replaced-profile", "nrs_prism", replaced("fit_profile"), seed=33),
+    spectrum(
+        "prism-replaced-profile-damaged",
+        "nrs_prism",
+        replaced("fit_profile", n_adjacent_cols=4),
+        edit=all_of(damage, edit_member(1, estimated_before)),
+        seed=34,
+    ),
+    spectrum("g395h-replaced", "nrs_g395h", replaced(), segments=(5, 4), seed=31),
+    spectrum(
+        "g395h-replaced-profile",
+        "nrs_g395h",
+        replaced("fit_profile", n_adjacent_cols=2),
+        edit=damage,
+        segments=(5, 4),
+        seed=32,
+    ),
+]
+
 FULL_SIZE = [
     Case("full-image", "nrc_tsimage", {"segments": (50, 70), "seed": 71}, chunk=None),
     Case(
@@ -457,6 +561,14 @@ def test_imaging(case, tmp_path):
 @pytest.mark.parametrize("case", SPECTRA + OPTIMAL, ids=lambda c: c.name)
 def test_spectroscopy(case, tmp_path):
     check(case, tmp_path, ("crfints", "x1dints", "whtlt"))
+
+
+@pytest.mark.parametrize("case", REPLACED, ids=lambda c: c.name)
+def test_replaced_pixels(case, tmp_path):
+    check(case, tmp_path, ("crfints", "x1dints", "whtlt"))
+    given = tmp_path / "ours"
+    status = fits.getheader(next(given.glob("*_x1dints.fits")))["S_PXREPL"]
+    assert status == ("COMPLETE" if "pixel_replace" in case.steps else "SKIPPED")
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "extract_1d": "steps",
     "outlier_detection": "steps",
+    "pixel_replace": "steps",
     "tso_photometry": "steps",
     "white_light": "steps",
     "write_crfints": "write",
@@ -29,6 +30,7 @@ _PUBLIC = {
 __all__ = [
     "extract_1d",
     "outlier_detection",
+    "pixel_replace",
     "tso_photometry",
     "white_light",
     "write_crfints",
@@ -38,7 +40,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tso3dask.graph.steps import extract_1d, outlier_detection, tso_photometry, white_light
+    from tso3dask.graph.steps import (
+        extract_1d,
+        outlier_detection,
+        pixel_replace,
+        tso_photometry,
+        white_light,
+    )
     from tso3dask.graph.write import write_crfints, write_phot, write_whtlt, write_x1dints
 
 

@@ -64,6 +64,11 @@ def product_sizes(plan: Outline) -> dict[str, int]:
     return sizes
 
 
+def _mode_text(plan: Outline) -> str:
+    text = _MODES[plan.kind]
+    return text.replace("extract_1d", "pixel_replace, extract_1d") if plan.replaces else text
+
+
 def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     """Facts about a plan as (label, text)."""
     first = plan.observation.first
@@ -79,7 +84,7 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     total = sum(len(m.chunks) for m in plan.members)
     rows = [
         ("target", f"{first.get('TARGNAME', 'unknown')}, {first.instrument} {element}".strip()),
-        ("mode", f"{plan.observation.exp_type}, {_MODES[plan.kind]}"),
+        ("mode", f"{plan.observation.exp_type}, {_mode_text(plan)}"),
         (
             "input",
             f"{len(plan.members)} members, {plan.nints} integrations of {first.ny}x{first.nx}, "

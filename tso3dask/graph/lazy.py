@@ -27,7 +27,17 @@ from tso3dask.io.segment import Segment, open_segment
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
-__all__ = ["compute", "crfints", "member_datasets", "phot", "spectrum_dataset", "whtlt", "x1dints"]
+__all__ = [
+    "STAGES",
+    "compute",
+    "crfints",
+    "member_datasets",
+    "phot",
+    "replaced",
+    "spectrum_dataset",
+    "whtlt",
+    "x1dints",
+]
 
 _MEANINGS = {
     "flux": "flux of the source",
@@ -43,19 +53,36 @@ def _in_time(plan: Outline) -> list[Member]:
     return [plan.members[i] for i in order]
 
 
-def member_datasets(plan: Outline, *, flagged: bool = True) -> dict[str, xr.Dataset]:
+STAGES = ("stored", "flagged", "replaced")
+"""States of a member's pixels: as in its file, as in crfints, as `pixel_replace` leaves them."""
+
+
+def member_datasets(plan: Outline, *, stage: str = "flagged") -> dict[str, xr.Dataset]:
     """Pixels of every member by tree path, in time order within an exposure.
 
     Parameters
     ----------
     plan : Outline
         Members and parameters.
-    flagged : bool
-        As crfints will have them; otherwise as they are in the files.
+    stage : str
+        ``stored``: as they are in the files; ``flagged``: as crfints will have them;
+        ``replaced``: as ``pixel_replace`` leaves them, which is what its own file would have.
+        Extraction makes NaN and DO_NOT_USE agree once more after that.
+
+    Raises
+    ------
+    InputError
+        If there is no such stage, or no pixels are replaced.
     """
+    if stage not in STAGES:
+        raise InputError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
-        program = member.program if flagged else Program(member.program.source)
+        program = Program(member.program.source) if stage == "stored" else member.program
+        if stage == "replaced":
+            if member.replacement is None:
+                raise InputError(f"{member.segment.path}: pixel_replace is skipped in this plan")
+            program = program.then(member.replacement)
         tasks, constants = median_prologue(program)
         datasets[_free(datasets, member.node)] = program_dataset(
             member.segment, program, member.chunks, tasks, constants
@@ -76,6 +103,11 @@ def crfints(plan: Outline) -> xr.DataTree:
     return xr.DataTree.from_dict(member_datasets(plan))
 
 
+def replaced(plan: Outline) -> xr.DataTree:
+    """Tree of the pixels that spectra are extracted from, bad ones replaced."""
+    return xr.DataTree.from_dict(member_datasets(plan, stage="replaced"))
+
+
 def x1dints(plan: Outline) -> xr.DataTree:
     """Tree of the spectra."""
     plan = plan.fitted
@@ -88,6 +120,7 @@ def x1dints(plan: Outline) -> xr.DataTree:
                 plan.budget.sub_block,
                 str(member.segment.path),
                 member.spectrum,
+                replacement=member.replacement,
             )
             token = f"{tokenize(plan.token, member.chunks)[:16]}-{member.label}"
             dataset = spectrum_dataset(member.segment, job, member.chunks, token)

@@ -15,6 +15,7 @@ from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.graph.chunking import Budget
 from tso3dask.graph.imaging import ImagingSetup
 from tso3dask.graph.program import Program
+from tso3dask.graph.replacement import ReplacePixels
 from tso3dask.graph.spectra import SpectrumSetup
 from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
@@ -52,6 +53,8 @@ class Member:
         Extraction, for spectroscopy.
     references : mapping
         Reference that it uses, by type.
+    replacement : ReplacePixels or None
+        Replacement of bad pixels between flagging and extraction.
     """
 
     index: int
@@ -63,6 +66,7 @@ class Member:
     imaging: ImagingSetup | None = None
     spectrum: SpectrumSetup | None = None
     references: MemberReferences = field(default_factory=dict)
+    replacement: ReplacePixels | None = None
 
     @property
     def label(self) -> str:
@@ -125,6 +129,11 @@ class Outline:
     def flags(self) -> bool:
         """Whether outlier detection runs, and so crfints are written."""
         return not self.parameters.outlier_detection.skip
+
+    @property
+    def replaces(self) -> bool:
+        """Whether bad pixels are replaced before extraction."""
+        return any(member.replacement is not None for member in self.members)
 
     @property
     def products(self) -> dict[str, list[str]]:

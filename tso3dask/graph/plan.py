@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import dask
 import dask.threaded
 
-from tso3dask.config import NOT_APPLICABLE, PipelineParameters, parse_steps
+from tso3dask.config import NOT_APPLICABLE, PipelineParameters, parameters_of, parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
+from tso3dask.graph.replacement import member_replacements, trace_model_status
 from tso3dask.graph.spectra import SpectraCache, SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
@@ -73,6 +74,16 @@ class Plan(Outline):
         from tso3dask.graph import lazy
 
         return lazy.whtlt(self)
+
+    @cached_property
+    def replaced(self) -> xr.DataTree:
+        """Pixels as ``pixel_replace`` leaves them, lazy; spectra are extracted from these.
+
+        No product has them: crfints are written before. An InputError if the step is skipped.
+        """
+        from tso3dask.graph import lazy
+
+        return lazy.replaced(self)
 
     def compute(self, *products: str, **options: Any) -> tuple[Any, ...]:
         """Compute several lazy products at once, sharing their work.
@@ -257,6 +268,8 @@ def make_plan(
     notes = [*association.notes, *parameters.notes, *found_parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
     notes += [*found, *_left_out(observation, parameters, kind)]
+    replaced, found = member_replacements(observation.segments, parameters)
+    notes += [*found, *trace_model_status(observation.segments, parameters)[1]]
     untimed: dict[str, list[str]] = {}
     members = []
     for i, segment in enumerate(observation.segments):
@@ -274,12 +287,16 @@ def make_plan(
         )
         exposure = exposure_name(segment)
         members.append(
-            Member(i, segment, exposure, program, chunks, times, *setups[i], references[i])
+            Member(
+                i, segment, exposure, program, chunks, times, *setups[i], references[i], replaced[i]
+            )
         )
     for note, names_of in untimed.items():
         who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
         notes.append(f"{who}: {note}")
-    budget = _budget(observation, parameters, setups, memory_limit, workers, separate_processes)
+    budget = _budget(
+        observation, parameters, setups, any(replaced), memory_limit, workers, separate_processes
+    )
     return Plan(
         observation,
         parameters,
@@ -323,7 +340,7 @@ def _left_out(observation: Observation, parameters: PipelineParameters, kind: st
     idle = spectral if kind == "imaging" else ("tso_photometry",)
     for name in idle:
         named = [p for p in sorted(parameters.explicit) if p.startswith(f"{name}.")]
-        named = [p for p in named if not p.endswith(".skip") and ".override_" not in p]
+        named = [p for p in named if ".override_" not in p and _matters(p, parameters)]
         if named:
             yield f"{name} has no part in {observation.exp_type}: {', '.join(named)} left out"
     step = parameters.extract_1d
@@ -335,6 +352,14 @@ def _left_out(observation: Observation, parameters: PipelineParameters, kind: st
             f"override_apcorr: spectra of {observation.exp_type} have no aperture correction; "
             "it is left out"
         )
+
+
+def _matters(full_name: str, parameters: PipelineParameters) -> bool:
+    """Whether a user who set a parameter expects something of it: not of leaving a step out."""
+    step, name = full_name.split(".")
+    if name != "skip":
+        return True
+    return parameters_of(step)["skip"].default is True and not parameters.step(step).skip
 
 
 def _program(segment: Segment, parameters: PipelineParameters, kind: str) -> Program:
@@ -391,6 +416,7 @@ def _budget(
     observation: Observation,
     parameters: PipelineParameters,
     setups: list[tuple[ImagingSetup | None, SpectrumSetup | None]],
+    replaces: bool,
     memory_limit: str | int | None,
     workers: int | None,
     separate_processes: bool,
@@ -402,9 +428,12 @@ def _budget(
     for _, spectrum in setups:
         if spectrum is not None:
             constants = max(constants, 32 * largest.ny * largest.nx)
+    pixels = largest.ny * largest.nx
+    masks = 2 * pixels if replaces else 0
+    constants += 5 * pixels if replaces else 0
     return make_budget(
-        plane=8 * largest.ny * largest.nx,
-        stored=largest.bytes_per_integration,
+        plane=8 * pixels,
+        stored=largest.bytes_per_integration + masks,
         window=window,
         constants=constants,
         memory_limit=memory_limit,

@@ -11,6 +11,7 @@ import numpy as np
 from tso3dask.config import PipelineParameters, UnsupportedParameterError
 from tso3dask.errors import InputError
 from tso3dask.graph.program import Block, Ranges, Source
+from tso3dask.io.observation import IMAGING_TYPES
 from tso3dask.io.segment import Segment
 
 __all__ = ["ReplacePixels", "member_replacements", "replace_stage", "trace_model_status"]
@@ -106,7 +107,7 @@ def member_replacements(
     Parameters
     ----------
     segments : sequence of Segment
-        Spectroscopic members, in association order.
+        Members in association order; nothing is done to images.
     parameters : PipelineParameters
         Parameters of all steps.
 
@@ -127,7 +128,7 @@ def member_replacements(
     and for all that follow.
     """
     step = parameters.pixel_replace
-    if step.skip:
+    if step.skip or segments[0].exp_type in IMAGING_TYPES:
         return [None] * len(segments), []
     algorithm, notes = step.algorithm, []
     stages: list[ReplacePixels | None] = []
@@ -160,7 +161,7 @@ def trace_model_status(
     Parameters
     ----------
     segments : sequence of Segment
-        Spectroscopic members.
+        Members; the step has no part in imaging.
     parameters : PipelineParameters
         Parameters of all steps.
 
@@ -170,7 +171,7 @@ def trace_model_status(
         For data of which no trace model can be made, if it is asked for; its subclass
         `UnsupportedParameterError` where one could be.
     """
-    if parameters.adaptive_trace_model.skip:
+    if parameters.adaptive_trace_model.skip or segments[0].exp_type in IMAGING_TYPES:
         return "SKIPPED", []
     for segment in segments:
         if _no_trace_model(segment) is None:

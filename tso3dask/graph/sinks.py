@@ -16,6 +16,7 @@ import tso3dask
 from tso3dask.errors import InputError, RunError
 from tso3dask.graph.describe import product_sizes
 from tso3dask.graph.files import Labels, Output, StepFile, TableFile, columns_of_spectra
+from tso3dask.graph.replacement import trace_model_status
 from tso3dask.io.atomic import check_space, part_path, stale_parts
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import Journal
@@ -326,10 +327,11 @@ def _new_x1dints(
 
 def step_status(plan: Outline) -> dict[str, str]:
     """Status of the steps that spectra have gone through."""
+    segments = plan.observation.segments
     return {
         "outlier_detection": "COMPLETE" if plan.flags else "SKIPPED",
-        "adaptive_trace_model": "SKIPPED",
-        "pixel_replace": "SKIPPED",
+        "adaptive_trace_model": trace_model_status(segments, plan.parameters)[0],
+        "pixel_replace": "COMPLETE" if plan.replaces else "SKIPPED",
         "extract_1d": "COMPLETE",
     }
 

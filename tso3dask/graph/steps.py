@@ -28,17 +28,21 @@ from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, imaging_setup
 from tso3dask.graph.optimal import fit_image, settled_setup
 from tso3dask.graph.program import Block, Source
+from tso3dask.graph.replacement import member_replacements
 from tso3dask.graph.spectra import SpectrumSetup, spectrum_setup
-from tso3dask.graph.stages import Match, flag_stage, median_prologue
+from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prologue
 from tso3dask.io import reference
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.io.segment import Segment
 from tso3dask.ops.medians import nanmedian_image
 from tso3dask.schema import CUBES
 
-__all__ = ["extract_1d", "outlier_detection", "tso_photometry", "white_light"]
+__all__ = ["extract_1d", "outlier_detection", "pixel_replace", "tso_photometry", "white_light"]
 
 white_light = lazy.white_light
+
+_MATCHING = (FlagOutliers, Match)
+"""Stages after which NaN and DO_NOT_USE agree."""
 
 
 def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
@@ -64,6 +68,36 @@ def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
     steps = parse_steps({"outlier_detection": parameters})
     stage = flag_stage(steps, dataset.sizes["integration"])
     return _with_stage(dataset, stage).assign_attrs(outlier_detection="COMPLETE")
+
+
+def pixel_replace(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
+    """Replace bad pixels by estimates from their neighbours in the same integration.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Cubes (integration, y, x) of spectra: ``sci``, ``err``, ``dq`` and the variances that
+        there are; flagged, if outliers are to be replaced too.
+    **parameters
+        Of the step ``pixel_replace``, as ``algorithm="fit_profile"``, ``n_adjacent_cols=3``.
+
+    Returns
+    -------
+    Dataset
+        Replaced pixels have FLUX_ESTIMATED in place of DO_NOT_USE. `extract_1d` makes NaN and
+        DO_NOT_USE agree again: a pixel of which a variance could not be estimated is lost again.
+
+    Raises
+    ------
+    InputError
+        For unknown parameters, missing cubes, an algorithm that is not supported for the mode, or
+        data that do not name their file.
+    """
+    steps = parse_steps({"pixel_replace": {**parameters, "skip": False}})
+    segment = segment_of(dataset)
+    (stage,), _ = member_replacements([segment], steps)
+    _require_whole_images(dataset, segment)
+    return _with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
 
 
 def _with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
@@ -244,7 +278,7 @@ def extract_1d(
     if setup is None:
         raise InputError(f"{segment.path}: " + "; ".join(notes))
     program = common_program(dataset)
-    if program is None or not program.stages:
+    if program is None or not program.stages or not isinstance(program.stages[-1], _MATCHING):
         dataset = _with_stage(dataset, Match())
         program = common_program(dataset)
     if setup.unsettled is not None:
@@ -268,8 +302,9 @@ def extract_1d(
     chunks = _chunks(dataset, "integration")
     times = {str(k): v for k, v in dataset.coords.items() if v.dims == ("integration",)}
     spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
-    if "outlier_detection" in dataset.attrs:
-        spectra.attrs["outlier_detection"] = dataset.attrs["outlier_detection"]
+    for step in ("outlier_detection", "pixel_replace"):
+        if step in dataset.attrs:
+            spectra.attrs[step] = dataset.attrs[step]
     return spectra
 
 

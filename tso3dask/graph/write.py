@@ -184,7 +184,11 @@ def write_x1dints(
         filename=final.name,
         asn_pool=asn_pool,
         asn_table=asn_table,
-        steps={"extract_1d": "COMPLETE", "outlier_detection": _flagged(parts)},
+        steps={
+            "outlier_detection": _status(parts, "outlier_detection"),
+            "pixel_replace": _status(parts, "pixel_replace"),
+            "extract_1d": "COMPLETE",
+        },
     )
     try:
         for table, part in enumerate(parts):
@@ -198,9 +202,9 @@ def write_x1dints(
         raise
 
 
-def _flagged(parts: Iterable[xr.Dataset]) -> str:
-    flagged = any(part.attrs.get("outlier_detection") == "COMPLETE" for part in parts)
-    return "COMPLETE" if flagged else "SKIPPED"
+def _status(parts: Iterable[xr.Dataset], step: str) -> str:
+    done = any(part.attrs.get(step) == "COMPLETE" for part in parts)
+    return "COMPLETE" if done else "SKIPPED"
 
 
 def _datasets(spectra: Any) -> list[xr.Dataset]:

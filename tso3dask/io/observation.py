@@ -11,7 +11,10 @@ from tso3dask.errors import InputError
 from tso3dask.io.asn import Association
 from tso3dask.io.segment import Segment, open_segment
 
-__all__ = ["Observation", "exposure_name", "is_time_series", "open_observation"]
+__all__ = ["IMAGING_TYPES", "Observation", "exposure_name", "is_time_series", "open_observation"]
+
+IMAGING_TYPES = ("NRC_TSIMAGE", "MIR_IMAGE")
+"""EXP_TYPE of modes with aperture photometry."""
 
 _ALWAYS_TSO = {"NRC_TSIMAGE", "NRC_TSGRISM", "NRS_BRIGHTOBJ"}
 _EXPOSURE_KEYS = ("PROGRAM", "OBSERVTN", "VISIT", "VISITGRP", "SEQ_ID", "ACT_ID", "EXPOSURE")
@@ -50,7 +53,7 @@ class Observation:
     @property
     def imaging(self) -> bool:
         """True for aperture photometry, False for spectroscopy."""
-        return self.exp_type in ("NRC_TSIMAGE", "MIR_IMAGE")
+        return self.exp_type in IMAGING_TYPES
 
     @property
     def nints(self) -> int:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._simplex_jit import fit_scale
 from tso3dask.ops.dq import DO_NOT_USE, FLAG_VALUES
+
+Array = npt.NDArray[Any]
+Single = Any
+"""A number in single precision."""
 
 _DO_NOT_USE = np.uint32(DO_NOT_USE)
 _NON_SCIENCE = np.uint32(FLAG_VALUES["NON_SCIENCE"])
@@ -19,14 +26,14 @@ _KEEP, _ALONG_X, _ALONG_Y = 0, 1, 2
 
 
 @helper
-def _gradient(one, other):
+def _gradient(one: Single, other: Single) -> Single:
     """Absolute difference, infinite where it is not known."""
     difference = abs(one - other)
     return np.float32(np.inf) if np.isnan(difference) else difference
 
 
 @helper
-def _choose_directions(sci, direction):
+def _choose_directions(sci: Array, direction: Array) -> int:
     """Mark pixels of an image that can be replaced, and along which axis."""
     ny, nx = sci.shape
     count = 0
@@ -45,7 +52,7 @@ def _choose_directions(sci, direction):
 
 
 @helper
-def _interpolate(cube, i, direction, as_variance):
+def _interpolate(cube: Array, i: int, direction: Array, as_variance: bool) -> None:
     """Mean of the two neighbours in the marked direction; of their roots for a variance.
 
     Neighbours in that direction are never marked themselves, so that none is overwritten
@@ -72,7 +79,9 @@ def _interpolate(cube, i, direction, as_variance):
 
 
 @jit
-def mingrad(sci, dq, err, var_poisson, var_rnoise, var_flat):
+def mingrad(
+    sci: Array, dq: Array, err: Array, var_poisson: Array, var_rnoise: Array, var_flat: Array
+) -> Array:
     """Replace pixels that are not finite by the mean of two neighbours, in place.
 
     Parameters
@@ -110,7 +119,7 @@ def mingrad(sci, dq, err, var_poisson, var_rnoise, var_flat):
 
 
 @helper
-def _median(values, count):
+def _median(values: Array, count: int) -> Single:
     """Median of the first values, which are sorted in place; NaN of none."""
     if count == 0:
         return np.float32(np.nan)
@@ -128,13 +137,13 @@ def _median(values, count):
 
 
 @helper
-def _larger(one, other):
+def _larger(one: Single, other: Single) -> Single:
     """Maximum of two numbers, of which a NaN does not count."""
     return one if np.isnan(other) or one > other else other
 
 
 @helper
-def _good_box(dq):
+def _good_box(dq: Array) -> tuple[int, int, int, int]:
     """First and last + 1 row and column that have a pixel without DO_NOT_USE."""
     rows, columns = dq.shape
     r0, r1, c0, c1 = rows, 0, columns, 0
@@ -147,7 +156,19 @@ def _good_box(dq):
 
 
 @helper
-def _survey(sci, err, dq, r0, r1, c0, c1, useful, broken, peak, snr):
+def _survey(
+    sci: Array,
+    err: Array,
+    dq: Array,
+    r0: int,
+    r1: int,
+    c0: int,
+    c1: int,
+    useful: Array,
+    broken: Array,
+    peak: Array,
+    snr: Array,
+) -> None:
     """What each column holds: good pixels, bad pixels, largest |data| and signal to noise."""
     for c in range(c0, c1):
         bad = outside = 0
@@ -166,7 +187,16 @@ def _survey(sci, err, dq, r0, r1, c0, c1, useful, broken, peak, snr):
 
 
 @helper
-def _profile_median(image, dq, r, near, scales, number, as_variance, work):
+def _profile_median(
+    image: Array,
+    dq: Array,
+    r: int,
+    near: Array,
+    scales: Array,
+    number: int,
+    as_variance: bool,
+    work: Array,
+) -> Single:
     """Median over neighbouring columns of one pixel, each in units of its column's scale."""
     count = 0
     for k in range(number):
@@ -184,7 +214,18 @@ def _profile_median(image, dq, r, near, scales, number, as_variance, work):
 
 
 @helper
-def _scale_column(sci, dq, c, r0, r1, medians, fits, model, current, work):
+def _scale_column(
+    sci: Array,
+    dq: Array,
+    c: int,
+    r0: int,
+    r1: int,
+    medians: Array,
+    fits: bool,
+    model: Array,
+    current: Array,
+    work: Array,
+) -> tuple[Single, Single, int]:
     """Factors that bring the median profile to a column: fitted one, and the column's maximum.
 
     Both are 1 where no fit is wanted, or profiles are not finite or too large. The last number
@@ -214,7 +255,17 @@ def _scale_column(sci, dq, c, r0, r1, medians, fits, model, current, work):
 
 
 @helper
-def _replace_variance(cube, at, flags, near, scales, number, factor, top, work):
+def _replace_variance(
+    cube: Array,
+    at: tuple[int, int, int],
+    flags: Array,
+    near: Array,
+    scales: Array,
+    number: int,
+    factor: Single,
+    top: Single,
+    work: Array,
+) -> None:
     """Replace one pixel of a variance by the square of the scaled median root."""
     if not len(cube):
         return
@@ -224,7 +275,17 @@ def _replace_variance(cube, at, flags, near, scales, number, factor, top, work):
 
 
 @helper
-def _neighbours(c, c0, c1, reach, useful, peak, snr, near, scales):
+def _neighbours(
+    c: int,
+    c0: int,
+    c1: int,
+    reach: int,
+    useful: Array,
+    peak: Array,
+    snr: Array,
+    near: Array,
+    scales: Array,
+) -> tuple[int, bool]:
     """Columns that make the profile of a column, and the scale of each.
 
     Returns their number, and whether the profile is to be fitted to the column.
@@ -249,7 +310,17 @@ def _neighbours(c, c0, c1, reach, useful, peak, snr, near, scales):
 
 
 @helper
-def _fit_image(sci, dq, err, i, var_poisson, var_rnoise, var_flat, reach, flags):
+def _fit_image(
+    sci: Array,
+    dq: Array,
+    err: Array,
+    i: int,
+    var_poisson: Array,
+    var_rnoise: Array,
+    var_flat: Array,
+    reach: int,
+    flags: Array,
+) -> int:
     """Replace the bad pixels of image ``i``, whose wavelengths run along the second axis."""
     rows, columns = sci.shape
     flags[:] = dq
@@ -301,7 +372,15 @@ def _fit_image(sci, dq, err, i, var_poisson, var_rnoise, var_flat, reach, flags)
 
 
 @jit
-def fit_profile(sci, dq, err, var_poisson, var_rnoise, var_flat, reach):
+def fit_profile(
+    sci: Array,
+    dq: Array,
+    err: Array,
+    var_poisson: Array,
+    var_rnoise: Array,
+    var_flat: Array,
+    reach: int,
+) -> Array:
     """Replace bad pixels by the scaled profile of neighbouring columns, in place.
 
     Parameters

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from tso3dask.ops._jit import helper
+
+Array = npt.NDArray[Any]
+Single = Any
+"""A number in single precision."""
 
 _HALF = np.float32(0.5)
 _TWO = np.float32(2)
@@ -14,7 +21,7 @@ _CALLS = 200
 
 
 @helper
-def _block_sum(values, first, count):
+def _block_sum(values: Array, first: int, count: int) -> Single:
     """Sum of up to 128 numbers in the order in which NumPy adds a contiguous float32 array."""
     if count < 8:
         total = np.float32(-0.0)
@@ -39,11 +46,11 @@ def _block_sum(values, first, count):
     return total
 
 
-def _halved(inner):
+def _halved(inner: Any) -> Any:
     """Kernel that sums the halves of longer arrays with another kernel, as NumPy does."""
 
     @helper
-    def total(values, first, count):
+    def total(values: Array, first: int, count: int) -> Single:
         if count <= 128:
             return _block_sum(values, first, count)
         half = count // 2
@@ -59,7 +66,9 @@ for _level in range(6):  # up to some 8000 numbers; a kernel that calls itself c
 
 
 @helper
-def _mean_square(scale, model, current, count, known, work):
+def _mean_square(
+    scale: Single, model: Array, current: Array, count: int, known: int, work: Array
+) -> Single:
     """Mean squared difference between a profile and a scaled model, NaN terms left out."""
     for k in range(count):
         difference = current[k] - model[k] * scale
@@ -69,7 +78,9 @@ def _mean_square(scale, model, current, count, known, work):
 
 
 @helper
-def _ordered(best, worst, f_best, f_worst):
+def _ordered(
+    best: Single, worst: Single, f_best: Single, f_worst: Single
+) -> tuple[Single, Single, Single, Single]:
     """Both points, the one of the smaller value first; NaN is last."""
     if f_worst < f_best or (np.isnan(f_best) and not np.isnan(f_worst)):
         return worst, best, f_worst, f_best
@@ -77,7 +88,18 @@ def _ordered(best, worst, f_best, f_worst):
 
 
 @helper
-def _moved(best, worst, f_best, f_worst, calls, model, current, count, known, work):
+def _moved(
+    best: Single,
+    worst: Single,
+    f_best: Single,
+    f_worst: Single,
+    calls: int,
+    model: Array,
+    current: Array,
+    count: int,
+    known: int,
+    work: Array,
+) -> tuple[Single, Single, int]:
     """Point that takes the place of the worse one, its value, and the calls made by then."""
     reflected = _TWO * best - worst
     f_reflected = _mean_square(reflected, model, current, count, known, work)
@@ -105,7 +127,7 @@ def _moved(best, worst, f_best, f_worst, calls, model, current, count, known, wo
 
 
 @helper
-def fit_scale(start, model, current, count, work):
+def fit_scale(start: Single, model: Array, current: Array, count: int, work: Array) -> Single:
     """Scale of a model profile by the simplex method of Nelder and Mead in one dimension.
 
     Arithmetic is in single precision but for the mean, and in the order of
