@@ -15,11 +15,8 @@ import numpy as np
 
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
-from tso3dask.graph.program import Block
-from tso3dask.graph.replacement import ReplacePixels
 from tso3dask.graph.spectra import SpectrumSetup
 from tso3dask.io.journal import ChunkResult
-from tso3dask.ops.outliers import match_nans_and_flags
 
 __all__ = ["SpectrumJob", "extract_pass", "first_correction", "spectral_block"]
 
@@ -37,8 +34,6 @@ class SpectrumJob(Job):
         None where there is nothing to extract.
     white_range : tuple of float
         Wavelengths summed for the white light, micrometres.
-    replacement : ReplacePixels or None
-        Replacement of bad pixels between crfints and extraction; needs a program.
     first_row, bin_rows : int
         Place of integration 0 in the series of its detector, and integrations of one bin of the
         dynamic spectrum; no dynamic spectrum where ``bin_rows`` is 0.
@@ -48,19 +43,6 @@ class SpectrumJob(Job):
     white_range: tuple[float, float] = (-1.0, 1e10)
     first_row: int = 0
     bin_rows: int = 0
-    replacement: ReplacePixels | None = None
-
-    def pixels(self, block: Block) -> dict[str, np.ndarray]:
-        """Cubes to extract from; replaced, where that is wanted, in the arrays of the block.
-
-        NaN and DO_NOT_USE are made to agree again, so that a pixel of which a variance could not
-        be estimated is lost again.
-        """
-        if self.replacement is not None:
-            self.replacement.replace(block.arrays)
-            values = {name: array for name, array in block.arrays.items() if name != "dq"}
-            match_nans_and_flags(values, block.arrays["dq"])
-        return block.arrays
 
 
 def first_correction(job: SpectrumJob, constants: Sequence[Any]) -> np.ndarray:
@@ -71,7 +53,7 @@ def first_correction(job: SpectrumJob, constants: Sequence[Any]) -> np.ndarray:
     assert setup is not None
     with task_errors(job.path, 0, 1):
         _, _, block = next(iter(job.blocks(0, 1, constants)))
-        arrays = {name: array[:1] for name, array in job.pixels(block).items()}
+        arrays = {name: array[:1] for name, array in block.arrays.items()}
         columns = replace(setup, correction=None).columns(arrays)
         return setup.correction.evaluate(columns["NPIXELS"][0], setup.wavelength)
 
@@ -94,7 +76,7 @@ def extract_pass(
                 rows["n_outliers"][here] = block.counts["n_outliers"]
             if setup is None:
                 continue
-            columns = setup.columns(job.pixels(block), factor)
+            columns = setup.columns(block.arrays, factor)
             job.put_measured(first, last, columns)
             rows["white"][here] = white_light_sums(
                 columns["FLUX"], setup.wavelength, *job.white_range
@@ -147,7 +129,7 @@ def spectral_block(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     with task_errors(job.path, a, b):
         for _, _, block in job.blocks(a, b, constants):
-            columns = setup.columns(job.pixels(block), factor)
+            columns = setup.columns(block.arrays, factor)
             for name in names:
                 parts[name].append(np.array(columns[name]))
     return tuple(np.concatenate(parts[name]) for name in names)

@@ -78,16 +78,23 @@ def member_datasets(plan: Outline, *, stage: str = "flagged") -> dict[str, xr.Da
         raise InputError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
-        program = Program(member.program.source) if stage == "stored" else member.program
-        if stage == "replaced":
-            if member.replacement is None:
-                raise InputError(f"{member.segment.path}: pixel_replace is skipped in this plan")
-            program = program.then(member.replacement)
+        program = _program_of(member, stage)
         tasks, constants = median_prologue(program)
         datasets[_free(datasets, member.node)] = program_dataset(
             member.segment, program, member.chunks, tasks, constants
         )
     return datasets
+
+
+def _program_of(member: Member, stage: str) -> Program:
+    point = member.program.point_after("pixel_replace")
+    if stage == "stored":
+        return member.program.until(0)
+    if stage == "replaced" and point is None:
+        raise InputError(f"{member.segment.path}: pixel_replace is skipped in this plan")
+    if point is None:
+        return member.program
+    return member.program.until(point if stage == "replaced" else point - 1)
 
 
 def _free(taken: Mapping[str, Any], path: str) -> str:
@@ -120,7 +127,6 @@ def x1dints(plan: Outline) -> xr.DataTree:
                 plan.budget.sub_block,
                 str(member.segment.path),
                 member.spectrum,
-                replacement=member.replacement,
             )
             token = f"{tokenize(plan.token, member.chunks)[:16]}-{member.label}"
             dataset = spectrum_dataset(member.segment, job, member.chunks, token)

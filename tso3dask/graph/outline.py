@@ -15,7 +15,6 @@ from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.graph.chunking import Budget
 from tso3dask.graph.imaging import ImagingSetup
 from tso3dask.graph.program import Program
-from tso3dask.graph.replacement import ReplacePixels
 from tso3dask.graph.spectra import SpectrumSetup
 from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
@@ -42,7 +41,7 @@ class Member:
     exposure : str
         Exposure and detector that it belongs to.
     program : Program
-        Flagging of its pixels.
+        Flagging of its pixels, and replacement of bad ones.
     chunks : tuple of int
         Lengths along ``integration``.
     times : IntegrationTimes
@@ -53,8 +52,6 @@ class Member:
         Extraction, for spectroscopy.
     references : mapping
         Reference that it uses, by type.
-    replacement : ReplacePixels or None
-        Replacement of bad pixels between flagging and extraction.
     """
 
     index: int
@@ -66,7 +63,6 @@ class Member:
     imaging: ImagingSetup | None = None
     spectrum: SpectrumSetup | None = None
     references: MemberReferences = field(default_factory=dict)
-    replacement: ReplacePixels | None = None
 
     @property
     def label(self) -> str:
@@ -133,7 +129,7 @@ class Outline:
     @property
     def replaces(self) -> bool:
         """Whether bad pixels are replaced before extraction."""
-        return any(member.replacement is not None for member in self.members)
+        return any(member.program.point_after("pixel_replace") for member in self.members)
 
     @property
     def products(self) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
-from tso3dask.graph.replacement import member_replacements, trace_model_status
+from tso3dask.graph.replacement import ReplacePixels, member_replacements, trace_model_status
 from tso3dask.graph.spectra import SpectraCache, SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
@@ -276,7 +276,7 @@ def make_plan(
         times = segment_times(segment)
         for note in times.notes:
             untimed.setdefault(note, []).append(segment.path.name)
-        program = _program(segment, parameters, kind)
+        program = _program(segment, parameters, kind, replaced[i])
         window = parameters.outlier_detection.rolling_window_width
         chunks = chunk_sizes(
             segment.nints,
@@ -287,9 +287,7 @@ def make_plan(
         )
         exposure = exposure_name(segment)
         members.append(
-            Member(
-                i, segment, exposure, program, chunks, times, *setups[i], references[i], replaced[i]
-            )
+            Member(i, segment, exposure, program, chunks, times, *setups[i], references[i])
         )
     for note, names_of in untimed.items():
         who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
@@ -362,11 +360,15 @@ def _matters(full_name: str, parameters: PipelineParameters) -> bool:
     return parameters_of(step)["skip"].default is True and not parameters.step(step).skip
 
 
-def _program(segment: Segment, parameters: PipelineParameters, kind: str) -> Program:
+def _program(
+    segment: Segment, parameters: PipelineParameters, kind: str, replacement: ReplacePixels | None
+) -> Program:
     program = Program(Source.from_segment(segment))
     if not parameters.outlier_detection.skip:
-        return program.then(flag_stage(parameters, segment.nints))
-    return program if kind == "imaging" else program.then(Match())
+        program = program.then(flag_stage(parameters, segment.nints))
+    if replacement is not None:
+        return program.then(replacement, Match())
+    return program if program.stages or kind == "imaging" else program.then(Match())
 
 
 def _setups(

@@ -170,6 +170,10 @@ class Program:
         found = [i + 1 for i, s in enumerate(self.stages) if getattr(s, "step", None) == step]
         return found[-1] if found else None
 
+    def until(self, point: int) -> Program:
+        """Return the program of the first stages, `point` of them."""
+        return replace(self, stages=self.stages[:point])
+
     def spans(self, a: int, b: int, names: tuple[str, ...] | None = None) -> list[Ranges]:
         """Rows needed of each array before each stage, and the rows asked for, in order.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class ReplacePixels:
     n_adjacent_cols : int
         Columns on each side that make a profile; 0 for ``mingrad``.
     """
+
+    step: ClassVar[str] = "pixel_replace"
 
     algorithm: str
     dispaxis: int = 0

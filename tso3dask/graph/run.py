@@ -88,7 +88,6 @@ def run_graph(
                 plan.white_range,
                 rows_before[series],
                 max(1, -(-totals[series] // DYNAMIC_BINS)),
-                member.replacement,
                 outputs=outputs,
             )
             part = spectrum_graph(job, member.chunks, label, journal)

@@ -134,7 +134,9 @@ class Match:
     ) -> Block:
         """Match the rows asked for."""
         a, b = _union(ranges)
-        arrays = {name: block.rows(name, a, b).copy() for name in source.names}
+        arrays = {name: block.rows(name, a, b) for name in source.names}
+        if scratch is None or not scratch["in_place"]:
+            arrays = {name: array.copy() for name, array in arrays.items()}
         dq = arrays.pop("dq")
         outliers.match_nans_and_flags(arrays, dq)
         arrays["dq"] = dq
