@@ -10,7 +10,7 @@ from scipy import ndimage
 from tso3dask.errors import RunError
 from tso3dask.ops.soss.background import bright_pixels, column_background, subtract_background
 from tso3dask.ops.soss.box import box_weights
-from tso3dask.ops.soss.infill import HALO, fill, filled_errors, join, noisy_mean, summarize
+from tso3dask.ops.soss.infill import HALO, fill, fill_all, join, noisy_mean, summarize
 from tso3dask.ops.soss.prepare import extract_boxes, prepare, prepare_mean
 
 REFERENCE = np.uint32(2**31 | 1)
@@ -80,11 +80,13 @@ def test_filled_values_have_ten_times_the_median_error():
     sci[2, 7, 7] = np.nan
     err[2, 7, 7] = 1.0
     summary = summarize(sci, err, dq)
-    errors = filled_errors(sci, err, summary.median_error)
+    values, errors, mask = fill_all(sci, err, 0, 0, 6, summary)
     assert errors[2, 7, 7] == 10 * summary.median_error[7, 7]
     good = np.isfinite(sci) & np.isfinite(err)
     np.testing.assert_array_equal(errors[good], err[good])
-    assert np.isinf(errors[:, 3, 4]).all()
+    assert np.isinf(errors[:, 3, 4]).all() and mask[:, 3, 4].all()
+    np.testing.assert_array_equal(values, fill(sci, 0, summary.median, 0, 6, 6))
+    np.testing.assert_array_equal(mask, np.broadcast_to(summary.unusable, mask.shape))
 
 
 def test_noise_of_the_typical_integration_is_always_the_same():

@@ -10,20 +10,34 @@ __all__ = ["clipped_bounds", "sums"]
 
 
 @jit
-def sums(data, error, weights, flux, variance, npixels):  # type: ignore[no-untyped-def]
-    """Add weighted values, variances and weights row after row; outputs begin at zero."""
+def sums(  # type: ignore[no-untyped-def]
+    data, error, mask, weights, rows, begin, end, flux, variance, npixels
+):
+    """Add weighted values, variances and weights row after row; outputs begin at zero.
+
+    Parameters
+    ----------
+    data, error : (integration, y, x)
+    mask : (integration or 1, y, x)
+    weights : (y, x)
+    rows : rows with any weight; in row y, weights are not zero from column begin[y] to end[y].
+    flux, variance, npixels : (integration, x)
+    """
     for i in range(data.shape[0]):
-        for y in range(data.shape[1]):
-            for x in range(data.shape[2]):
-                w = weights[y, x]
-                value = np.float64(data[i, y, x])
-                sigma = np.float64(error[i, y, x])
+        left_out = mask[i if mask.shape[0] > 1 else 0]
+        for y in rows:
+            a, b = begin[y], end[y]
+            values, sigmas, off = data[i, y, a:b], error[i, y, a:b], left_out[y, a:b]
+            shares = weights[y, a:b]
+            f, v, n = flux[i, a:b], variance[i, a:b], npixels[i, a:b]
+            for x in range(b - a):
+                value, sigma = np.float64(values[x]), np.float64(sigmas[x])
                 # A difference with itself is zero for finite numbers alone.
-                used = w > 0.0 and value - value == 0.0 and sigma - sigma == 0.0 and sigma > 0.0
-                if used:
-                    flux[i, x] += w * value
-                    variance[i, x] += w * (sigma * sigma)
-                    npixels[i, x] += w
+                used = (value - value == 0.0) & (sigma - sigma == 0.0) & (sigma > 0.0)
+                w = shares[x] if used & (not off[x]) else 0.0
+                f[x] += w * value if w > 0.0 else 0.0
+                v[x] += w * (sigma * sigma) if w > 0.0 else 0.0
+                n[x] += w
 
 
 @jit

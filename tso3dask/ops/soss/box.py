@@ -103,9 +103,9 @@ def extract_box(
     ----------
     data, error : (integration, y, x) ndarray
         Values and errors, float32 or float64.
-    mask : (y, x) ndarray bool
-        Pixels to leave out of all integrations. Those of an integration without a finite value,
-        or without a finite positive error, are left out of that integration.
+    mask : (y, x) or (integration, y, x) ndarray bool
+        Pixels to leave out. So are, in any case, pixels of an integration without a finite value
+        or without a finite positive error.
     weights : (y, x) ndarray float64
         From `box_weights`.
     columns : int, optional
@@ -118,18 +118,13 @@ def extract_box(
     from tso3dask.ops.soss._box_jit import sums
 
     size = data.shape[2] if columns is None else columns
-    usable = np.where(mask, 0.0, weights)[:, :size]
-    rows = np.flatnonzero(usable.any(axis=1))
-    first, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
+    lit = weights[:, :size] > 0
+    rows = np.flatnonzero(lit.any(axis=1))
+    begin = lit.argmax(axis=1)
+    end = size - lit[:, ::-1].argmax(axis=1)
     out = np.zeros((3, len(data), size))
-    sums(
-        np.ascontiguousarray(data[:, first:stop, :size]),
-        np.ascontiguousarray(error[:, first:stop, :size]),
-        np.ascontiguousarray(usable[first:stop]),
-        out[0],
-        out[1],
-        out[2],
-    )
+    mask = np.broadcast_to(mask, (len(mask) if mask.ndim == 3 else 1, *mask.shape[-2:]))
+    sums(data, error, mask, weights, rows, begin, end, out[0], out[1], out[2])
     flux, variance, npixels = out
     np.sqrt(variance, out=variance)
     empty = ~(npixels > 0)

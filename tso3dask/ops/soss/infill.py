@@ -14,17 +14,13 @@ import numpy.typing as npt
 
 from tso3dask.ops.medians import nanmedian_image
 
-__all__ = ["HALO", "Summary", "fill", "filled_errors", "join", "noisy_mean", "summarize"]
+__all__ = ["HALO", "Summary", "fill", "fill_all", "join", "noisy_mean", "summarize"]
 
-DO_NOT_USE = np.uint32(1)
 REFERENCE_PIXEL = np.uint32(2**31)
-WIDTH = 9
-HALO = WIDTH // 2
-INFLATION = 10
+HALO = 4
 NOISE_SEED = 42
 
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
@@ -37,7 +33,8 @@ class Summary:
     nints : int
         Integrations in the segment.
     median : ndarray float32
-        Median of the values; 0 where no integration has a value and an error.
+        Median of the values where some integration has none; 0 elsewhere, and where no integration
+        has a value and an error.
     median_error : ndarray float32
         Median of the errors; infinite for reference pixels and where no integration has a value
         and an error.
@@ -70,20 +67,36 @@ def summarize(sci: Float32, err: Float32, dq: npt.NDArray[np.uint32]) -> Summary
     Summary
         Images of the tile; see `join`.
     """
-    sci, err = np.ascontiguousarray(sci, np.float32), np.ascontiguousarray(err, np.float32)
-    finite = np.isfinite(sci)
-    never = ~np.any(finite & np.isfinite(err), axis=0)
-    reference = (dq[0] & REFERENCE_PIXEL) != 0
-    median, median_error = nanmedian_image(sci), nanmedian_image(err)
+    from tso3dask.ops.soss._infill_jit import count, mean_row
+
+    nints, shape = len(sci), sci.shape[1:]
+    values, errors, flags = _flat(sci), _flat(err), _flat(dq, np.uint32)
+    gaps, known, refused = np.zeros((3, values.shape[1]), np.int32)
+    count(values, errors, flags, gaps, known, refused)
+    never = known == 0
+    reference = (flags[0] & REFERENCE_PIXEL) != 0
+    median_error = nanmedian_image(np.ascontiguousarray(err, np.float32)).reshape(-1)
     median_error[never | reference] = np.inf
-    median[never] = 0
-    mean = np.zeros(sci.shape[1:], np.float32)
-    nints = len(sci)
-    for i in range(nints):
-        mean += _filled_row(sci, finite, median, i, 0, nints)
-    mean /= np.float32(nints)
-    unusable = np.all((dq & DO_NOT_USE) != 0, axis=0) | never | reference
-    return Summary(nints, median, median_error, mean, unusable, reference)
+    median = np.zeros(values.shape[1], np.float32)
+    wanted = np.flatnonzero((gaps > 0) & ~never)
+    if wanted.size:
+        median[wanted] = nanmedian_image(np.ascontiguousarray(values[:, None, wanted]))[0]
+    mean = np.zeros(values.shape[1], np.float32)
+    mean_row(values, median, mean)
+    unusable = (refused == nints) | never | reference
+    return Summary(
+        nints,
+        median.reshape(shape),
+        median_error.reshape(shape),
+        mean.reshape(shape),
+        unusable.reshape(shape),
+        reference.reshape(shape),
+    )
+
+
+def _flat(cube: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """Return a cube as (integration, pixel)."""
+    return np.ascontiguousarray(cube, dtype).reshape(len(cube), -1)
 
 
 def join(tiles: list[Summary]) -> Summary:
@@ -129,51 +142,51 @@ def fill(sci: Float32, start: int, median: Float32, first: int, stop: int, nints
     (integration, y, x) ndarray float32
         ``stop - first`` integrations; finite where `median` is.
     """
-    finite = np.isfinite(sci)
-    return np.stack([_filled_row(sci, finite, median, i, start, nints) for i in range(first, stop)])
+    from tso3dask.ops.soss._infill_jit import fill_rows
 
-
-def _filled_row(
-    sci: Float32, finite: Bool, median: Float32, i: int, start: int, nints: int
-) -> Float32:
-    """Fill one integration."""
-    row = sci[i - start]
-    gaps = np.nonzero(~finite[i - start])
-    if gaps[0].size == 0:
-        return row
-    width = min(nints, WIDTH)
-    window = _mirrored(np.arange(i - width // 2, i - width // 2 + width), nints) - start
-    values = np.empty((width, gaps[0].size), np.float32)
-    for k, j in enumerate(window):
-        there = finite[(j, *gaps)]
-        values[k] = np.where(there, sci[(j, *gaps)], median[gaps])
-    values.partition(width // 2, axis=0)
-    out = row.copy()
-    out[gaps] = values[width // 2]
+    out = np.empty((stop - first, *sci.shape[1:]), np.float32)
+    fill_rows(_flat(sci), start, median.reshape(-1), first, nints, out.reshape(len(out), -1))
     return out
 
 
-def _mirrored(index: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """Mirror positions beyond either end; the end itself is repeated."""
-    index = index % (2 * size)
-    return np.where(index < size, index, 2 * size - 1 - index)
-
-
-def filled_errors(sci: Float32, err: Float32, median_error: Float32) -> Float64:
-    """Errors of filled integrations.
+def fill_all(
+    sci: Float32, err: Float32, start: int, first: int, stop: int, summary: Summary
+) -> tuple[Float32, Float32, Bool]:
+    """Fill values and errors, and tell which not to use.
 
     Parameters
     ----------
     sci, err : (integration, y, x) ndarray float32
-        As measured, before values are filled.
-    median_error : (y, x) ndarray float32
-        Median error of the segment.
+        As in `fill`.
+    start, first, stop : int
+        As in `fill`.
+    summary : Summary
+        Of the whole segment.
 
     Returns
     -------
-    (integration, y, x) ndarray float64
-        ``10 * median_error`` where value or error is not finite, so that nobody trusts what was
-        filled in; the error elsewhere.
+    values, errors : (integration, y, x) ndarray float32
+        Values as `fill` gives them. The error is ``10 * median_error`` where value or error is not
+        finite, so that nobody trusts what was filled in.
+    mask : (integration, y, x) ndarray bool
+        Pixels that are unusable in the whole segment, or have no finite positive error.
     """
-    bad = ~(np.isfinite(sci) & np.isfinite(err))
-    return np.where(bad, median_error * np.float32(INFLATION), err).astype(np.float64)
+    from tso3dask.ops.soss._infill_jit import prepare_rows
+
+    shape = (stop - first, *sci.shape[1:])
+    values, errors = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    mask = np.empty(shape, np.bool_)
+    prepare_rows(
+        _flat(sci),
+        _flat(err),
+        start,
+        summary.median.reshape(-1),
+        summary.median_error.reshape(-1),
+        summary.unusable.reshape(-1),
+        first,
+        summary.nints,
+        values.reshape(len(values), -1),
+        errors.reshape(len(values), -1),
+        mask.reshape(len(values), -1),
+    )
+    return values, errors, mask

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tso3dask.ops.soss.background import subtract_background
 from tso3dask.ops.soss.box import BoxSpectra, extract_box
-from tso3dask.ops.soss.infill import Summary, fill, filled_errors, noisy_mean
+from tso3dask.ops.soss.infill import Summary, fill_all, noisy_mean
 
 __all__ = ["Prepared", "extract_boxes", "prepare", "prepare_mean"]
 
@@ -24,7 +24,7 @@ class Prepared:
     image : (integration, y, x) ndarray
         Values in the input's unit, gaps filled, background subtracted; float32, or float64 where a
         background was subtracted.
-    error : (integration, y, x) ndarray float64
+    error : (integration, y, x) ndarray float32
         Errors; infinite where nothing is known.
     background : (integration, x) ndarray float64
         What was subtracted from each pixel of a column.
@@ -33,7 +33,7 @@ class Prepared:
     """
 
     image: np.ndarray
-    error: npt.NDArray[np.float64]
+    error: npt.NDArray[np.float32]
     background: npt.NDArray[np.float64]
     mask: npt.NDArray[np.bool_]
 
@@ -61,10 +61,8 @@ def prepare(
     background : bool
         Whether to subtract a background from each column.
     """
-    image = fill(sci, start, summary.median, first, stop, summary.nints)
-    rows = slice(first - start, stop - start)
-    error = filled_errors(sci[rows], err[rows], summary.median_error)
-    return _subtract(image, error, summary, background)
+    image, error, mask = fill_all(sci, err, start, first, stop, summary)
+    return _subtract(image, error, mask, background)
 
 
 def prepare_mean(summary: Summary, background: bool) -> Prepared:
@@ -72,19 +70,20 @@ def prepare_mean(summary: Summary, background: bool) -> Prepared:
 
     Its errors are the median errors of the segment.
     """
-    error = summary.median_error[None].astype(np.float64)
-    return _subtract(noisy_mean(summary)[None], error, summary, background)
+    image, error = noisy_mean(summary)[None], summary.median_error[None]
+    mask = summary.unusable | ~((error > 0) & np.isfinite(error)) | ~np.isfinite(image)
+    return _subtract(image, error, mask, background)
 
 
 def _subtract(
-    image: np.ndarray, error: npt.NDArray[np.float64], summary: Summary, background: bool
+    image: np.ndarray,
+    error: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+    background: bool,
 ) -> Prepared:
-    mask = summary.unusable | ~((error > 0) & np.isfinite(error)) | ~np.isfinite(image)
     levels = np.zeros((image.shape[0], image.shape[2]))
     if background:
-        parts = [
-            subtract_background(one, without) for one, without in zip(image, mask, strict=True)
-        ]
+        parts = [subtract_background(one, off) for one, off in zip(image, mask, strict=True)]
         image = np.stack([part[0] for part in parts])
         levels = np.stack([part[1] for part in parts])
     return Prepared(image, error, levels, mask)
@@ -106,9 +105,7 @@ def extract_boxes(
     columns : mapping of int
         Columns of each order's spectra, its trace's cutoff.
     """
-    nothing = np.zeros(prepared.mask.shape[1:], bool)
-    error = np.where(prepared.mask, np.nan, prepared.error)
     return {
-        order: extract_box(prepared.image, error, nothing, weight, columns[order])
+        order: extract_box(prepared.image, prepared.error, prepared.mask, weight, columns[order])
         for order, weight in weights.items()
     }
