@@ -97,3 +97,33 @@ def stopped_clock(monkeypatch):
         monkeypatch.setattr(module, "timestamp", lambda: text)
     stopped = SimpleNamespace(now=lambda: SimpleNamespace(isot=text))
     monkeypatch.setattr(model_base, "Time", stopped)
+
+
+@pytest.fixture
+def crds_of(tmp_path, monkeypatch):
+    """Put the references of an observation into a CRDS cache and set it up.
+
+    Returns the cache, whose rules may be changed before they are used, and the steps without
+    overrides. With `detectors`, each has an extract1d reference of its own.
+    """
+    pytest.importorskip("crds")
+    from crds_cache import CrdsCache
+
+    def make(observation, detectors=(), folder="cache", context="jwst_0042.pmap"):
+        from astropy.io import fits
+
+        header = fits.getheader(observation.members[0])
+        instrument, exp_type = header["INSTRUME"], header["EXP_TYPE"]
+        cache = CrdsCache(tmp_path / folder, context)
+        for kind, path in observation.references.items():
+            if kind == "extract1d" and detectors:
+                for detector in detectors:
+                    cache.add(instrument, kind, path, exp_type, detector)
+            else:
+                cache.add(instrument, kind, path)
+        cache.write()
+        for name, value in cache.environment.items():
+            monkeypatch.setenv(name, value)
+        return cache
+
+    return make

@@ -66,6 +66,23 @@ class CrdsCache:
         """Variables with which crds uses the cache."""
         return {"CRDS_PATH": str(self.folder), "CRDS_CONTEXT": self.context}
 
+    @property
+    def information(self) -> dict[str, Any]:
+        """What a server says of itself; a cache keeps it."""
+        return {
+            "observatory": "jwst",
+            "status": "server",
+            "connected": True,
+            "latest_context": self.context,
+            "operational_context": self.context,
+            "edit_context": self.context,
+            "bad_files_list": [],
+            "bad_files": "",
+            "force_remote_mode": False,
+            "last_synced": "2026-01-01 00:00:00",
+            "mappings": [self.context],
+        }
+
     def reference(self, instrument: str, name: str) -> Path:
         """Return where a file of an instrument is kept."""
         return self.folder / "references" / "jwst" / instrument.lower() / name
@@ -122,20 +139,7 @@ class CrdsCache:
         self._put(self.context, _mapping(header, repr(instruments)))
         config = self.folder / "config" / "jwst"
         config.mkdir(parents=True, exist_ok=True)
-        info: dict[str, Any] = {
-            "observatory": "jwst",
-            "status": "server",
-            "connected": True,
-            "latest_context": self.context,
-            "operational_context": self.context,
-            "edit_context": self.context,
-            "bad_files_list": [],
-            "bad_files": "",
-            "force_remote_mode": False,
-            "last_synced": "2026-01-01 00:00:00",
-            "mappings": [self.context],
-        }
-        (config / "server_config").write_text(pprint.pformat(info))
+        (config / "server_config").write_text(pprint.pformat(self.information))
         (config / "ref_cache_subdir_mode").write_text("instrument")
         return self
 

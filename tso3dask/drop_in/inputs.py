@@ -13,12 +13,28 @@ from tso3dask.errors import InputError
 from tso3dask.io.asn import Association
 from tso3dask.io.naming import default_product_name
 
-__all__ = ["file_of", "is_model", "pipeline_source"]
+__all__ = ["file_of", "is_model", "metadata_of", "pipeline_source"]
 
 
 def is_model(given: Any) -> bool:
     """Tell whether something is an open data model."""
     return hasattr(given, "meta") and hasattr(given, "save")
+
+
+def metadata_of(given: Any) -> dict[str, Any]:
+    """Metadata of a file or an open data model by dotted path, for CRDS."""
+    if is_model(given):
+        return dict(given.get_crds_parameters())
+    from astropy.io import fits
+
+    from tso3dask.io.blend import header_attributes
+
+    try:
+        with fits.open(given) as hdus:
+            sci = hdus["SCI"].header if "SCI" in hdus else fits.Header()
+            return header_attributes(hdus[0].header, sci)
+    except OSError as error:
+        raise InputError(f"{given}: not readable as FITS ({error})") from None
 
 
 @contextlib.contextmanager

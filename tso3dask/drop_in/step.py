@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tso3dask.config import STEPS, StepParameters
 from tso3dask.drop_in.attributes import WithParameters, table_of
 from tso3dask.drop_in.files import read_step_file, write_parameter_file
-from tso3dask.drop_in.inputs import is_model
+from tso3dask.drop_in.inputs import is_model, metadata_of
 from tso3dask.errors import InputError
 from tso3dask.io.naming import product_file
 
@@ -75,7 +75,7 @@ class Step(WithParameters):
 
     @classmethod
     def call(cls, given: Any, **parameters: Any) -> Any:
-        """Make the step and run it.
+        """Make the step and run it, on parameters of CRDS where the user gives none.
 
         Parameters
         ----------
@@ -91,7 +91,23 @@ class Step(WithParameters):
             As `run`.
         """
         options = {k: v for k, v in parameters.items() if k not in LOG_OPTIONS}
-        return cls._configured(**options).run(given)
+        made = cls._configured(**options)
+        made._take_crds_parameters(given)
+        return made.run(given)
+
+    def _take_crds_parameters(self, given: Any) -> None:
+        """Set what the parameter file of CRDS says and the user does not."""
+        from tso3dask.io.crds_client import is_configured
+        from tso3dask.io.crds_parameters import crds_steps
+
+        if not is_configured():
+            return
+        found = crds_steps(metadata_of(given), self.step)
+        told(found.notes)
+        mine = self.explicit_parameters()
+        for parameter, value in found.steps.get(self.step, {}).items():
+            if parameter not in mine:
+                setattr(self, parameter, value)
 
     @classmethod
     def from_config_file(

@@ -110,7 +110,8 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     ]
     for kind, users in plan.references.items():
         for path, members in users.items():
-            only = "" if len(users) == 1 else f" for {', '.join(members)}"
+            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+            only = "" if len(users) == 1 else f" for {members[0]}{more}"
             rows.append((f"{kind} reference", path + only))
     if plan.crds_parameters:
         rows.append(("CRDS parameters", plan.crds_parameters))

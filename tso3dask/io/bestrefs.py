@@ -47,6 +47,9 @@ class ReferenceFile:
 OF_FIRST_MEMBER = frozenset({"wavelengthrange"})
 """Types that the first member chooses for all."""
 
+NONE_WITHOUT_RULE = frozenset({"psf"})
+"""Types of which a mode without rules simply has none."""
+
 MemberReferences = Mapping[str, ReferenceFile]
 """The references of one member by type, as ``"extract1d"``."""
 
@@ -126,6 +129,8 @@ class _Choice:
         try:
             path = crds_client.best_reference(self._headers[index], kind)
         except crds_client.CrdsError as error:
+            if kind in NONE_WITHOUT_RULE and isinstance(error, crds_client.NoRuleError):
+                return ReferenceFile(None, from_crds=True)
             where = f"{segment.path.name}: " if isinstance(error, crds_client.NoRuleError) else ""
             raise InputError(f"{where}{error}") from error
         return ReferenceFile(path, from_crds=True)

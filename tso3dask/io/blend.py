@@ -21,6 +21,7 @@ from tso3dask.io.segment import Segment
 __all__ = [
     "Attribute",
     "blend",
+    "header_attributes",
     "header_table",
     "keyword_attributes",
     "product_attributes",
@@ -140,7 +141,14 @@ def stored_attributes(segment: Segment, model: str = "TSOMultiSpecModel") -> dic
 
 def keyword_attributes(segment: Segment, model: str = "TSOMultiSpecModel") -> dict[str, Any]:
     """Return the metadata attributes of a member that its keywords hold, by dotted path."""
-    headers = {"PRIMARY": segment.primary, "SCI": segment.sci_header}
+    return header_attributes(segment.primary, segment.sci_header, model)
+
+
+def header_attributes(
+    primary: fits.Header, sci: fits.Header, model: str = "TSOMultiSpecModel"
+) -> dict[str, Any]:
+    """Return the metadata attributes that keywords of two headers hold, by dotted path."""
+    headers = {"PRIMARY": primary, "SCI": sci}
     places = [(a.path, a.keyword, a.hdu) for a in schema_attributes(model).values() if a.keyword]
     places += [(path, keyword, "SCI") for path, keyword in spectrum_keywords().items()]
     places += [

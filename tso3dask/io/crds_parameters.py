@@ -45,15 +45,17 @@ class CrdsParameters:
     notes: tuple[str, ...] = ()
 
 
-def crds_steps(first: Segment) -> CrdsParameters:
+def crds_steps(first: Segment | Mapping[str, Any], step: str | None = None) -> CrdsParameters:
     """Look up the parameter files of CRDS.
 
     Nothing is looked up where CRDS is not set up or STPIPE_DISABLE_CRDS_STEPPARS is true.
 
     Parameters
     ----------
-    first : Segment
-        The first member; its keywords choose the files.
+    first : Segment or mapping
+        The first member, whose keywords choose the files, or its metadata by dotted path.
+    step : str, optional
+        A step that runs alone: its own file is looked up, not those of the pipeline.
 
     Returns
     -------
@@ -69,8 +71,9 @@ def crds_steps(first: Segment) -> CrdsParameters:
         return CrdsParameters(summary=f"not looked up ({_SWITCH} is set)")
     if not crds_client.is_configured():
         return CrdsParameters(summary="not looked up (CRDS is not set up)")
-    header = keyword_attributes(first)
-    kinds = [f"pars-{cls.class_name.lower()}" for cls in STEPS.values()] + ["pars-tso3pipeline"]
+    header = keyword_attributes(first) if isinstance(first, Segment) else first
+    names_of = [STEPS[step].class_name] if step else [c.class_name for c in STEPS.values()]
+    kinds = [f"pars-{name.lower()}" for name in (*names_of, *(() if step else ("Tso3Pipeline",)))]
     files = {}
     try:
         context = crds_client.context_in_use()[1]
