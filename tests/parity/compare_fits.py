@@ -46,6 +46,9 @@ NUMBERS = {
 }
 """Keywords that are computed: relative tolerance, and 14 is as good as 14.0."""
 
+COMPUTED_IMAGES = {"profile", "model", "residual"}
+"""Endings of files whose images are computed, not copied."""
+
 EXACT_COLUMNS = {"INT_NUM", "MJD-BEG", "MJD-AVG", "MJD-END", "TDB-BEG", "TDB-MID", "TDB-END"}
 """Times are copied, not computed."""
 
@@ -66,7 +69,8 @@ def compare_fits(result: Comparison, kind: str, ours: Path, theirs: Path) -> Non
             if other.name == "ASDF" or (one.data is None and other.data is None):
                 continue
             if other.is_image:
-                result.values(kind, where, other.name, one.data, other.data)
+                tolerance = TOLERANCE if kind in COMPUTED_IMAGES else EXACT
+                result.values(kind, where, other.name, one.data, other.data, tolerance)
             else:
                 compare_columns(result, kind, where, one, other)
 

@@ -77,7 +77,7 @@ def extract_pass(
             if setup is None:
                 continue
             columns = setup.columns(block.arrays, factor)
-            job.put_measured(first, last, columns)
+            job.put_measured(first, last, columns | setup.scenes(block.arrays))
             rows["white"][here] = white_light_sums(
                 columns["FLUX"], setup.wavelength, *job.white_range
             )

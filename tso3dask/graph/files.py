@@ -109,8 +109,8 @@ class StepFile:
         """Return the writer of a file that an interrupted run laid out; RunError if it is none."""
         raise NotImplementedError
 
-    def output(self, sink: Any) -> Output:
-        """Tell tasks what to put into it."""
+    def output(self, sink: Any) -> Output | None:
+        """Tell tasks what to put into it; None if it is whole already."""
         raise NotImplementedError
 
 
@@ -201,7 +201,7 @@ class ModelFile(StepFile):
         """Take up the file of an interrupted run."""
         return reopen_model_file(part, self.shape)
 
-    def output(self, sink: Any) -> Output:
+    def output(self, sink: Any) -> Output | None:
         """Tell tasks what to put into it."""
         return Output(sink, self.point, names=self.names)
 

@@ -427,15 +427,20 @@ def _budget(
     width = parameters.outlier_detection.rolling_window_width
     window = width if not parameters.outlier_detection.skip and width < largest.nints else 1
     constants = 4 * largest.ny * largest.nx
-    for _, spectrum in setups:
-        if spectrum is not None:
-            constants = max(constants, 32 * largest.ny * largest.nx)
     pixels = largest.ny * largest.nx
-    masks = 2 * pixels if replaces else 0
-    constants += 5 * pixels if replaces else 0
+    stored = largest.bytes_per_integration
+    if any(spectrum is not None for _, spectrum in setups):
+        step = parameters.extract_1d
+        fits = step.extraction_type != "box"  # a fit has images of its own, one batch at a time
+        constants = max(constants, (150 if fits else 32) * pixels)
+        if step.save_scene_model or step.save_residual_image:
+            stored += 24 * pixels
+    if replaces:
+        stored += 2 * pixels  # masks
+        constants += 5 * pixels
     return make_budget(
         plane=8 * pixels,
-        stored=largest.bytes_per_integration + masks,
+        stored=stored,
         window=window,
         constants=constants,
         memory_limit=memory_limit,

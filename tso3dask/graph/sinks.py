@@ -188,8 +188,8 @@ class Sinks:
             found.append(Output(self.crfints[member.index], point))
         if self.x1dints is not None and spectrum is not None:
             found.append(Output(self.x1dints, None, (spectrum,), columns_of_spectra()))
-        found += [file.output(sink) for file, sink, _ in self.extra if file.member is member]
-        return tuple(found)
+        extra = [file.output(sink) for file, sink, _ in self.extra if file.member is member]
+        return (*found, *(output for output in extra if output is not None))
 
 
 def create_sinks(

@@ -130,6 +130,28 @@ class SpectrumSetup:
             apply_correction(columns, factor)
         return columns
 
+    def scenes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Images of the extraction of a block of flagged pixels that are saved.
+
+        Parameters
+        ----------
+        arrays : mapping
+            Cubes (integration, y, x).
+
+        Returns
+        -------
+        dict of ndarray
+            ``scene_model`` and ``residual`` (integration, y, x); nothing if they are not saved.
+        """
+        if self.images is None or self.images.plan is None:
+            return {}
+        from tso3dask.ops.scene import scene_images
+
+        rnoise, poisson, flat = (arrays.get(f"var_{k}") for k in ("rnoise", "poisson", "flat"))
+        scene = scene_images(arrays["sci"], rnoise, poisson, flat, self.images.plan)
+        with np.errstate(invalid="ignore"):
+            return {"scene_model": scene, "residual": arrays["sci"] - scene}
+
 
 @dataclass(frozen=True, eq=False)
 class ExtractionImages:
@@ -139,8 +161,8 @@ class ExtractionImages:
     ----------
     profile : ndarray
         Weights (y, x) of the aperture, or the sum of all profiles.
-    plan : BoxPlan or OptimalPlan
-        The extraction, over the whole image.
+    plan : BoxPlan, OptimalPlan or None
+        The extraction, over the whole image; None if no image of each integration is saved.
     """
 
     profile: np.ndarray
@@ -410,7 +432,7 @@ def _plans(
 
     step, params = parameters.extract_1d, aperture.params
     whole: Any = None
-    saves = step.save_profile or step.save_scene_model or step.save_residual_image
+    scenes = step.save_scene_model or step.save_residual_image
     if params.extraction_type == "optimal":
         plan: Any = optimal_plan(
             [aperture.profile, *others],
@@ -418,11 +440,11 @@ def _plans(
             bkg_profile=aperture.bkg_profile,
             bkg_order=params.bkg_order if params.subtract_background else None,
         )
-        whole = plan
+        whole = plan if scenes else None
     else:
         plan = box_plan(aperture)
-        whole = box_plan(aperture, whole=True) if saves else None
-    if not saves:
+        whole = box_plan(aperture, whole=True) if scenes else None
+    if not (scenes or step.save_profile):
         return plan, None
     return plan, ExtractionImages(sum(others, start=aperture.profile), whole)
 

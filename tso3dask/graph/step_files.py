@@ -129,6 +129,31 @@ def _median(plan: Outline, step: Any, member: Member, point: int) -> ModelFile:
     )
 
 
+def _extraction_images(plan: Outline) -> Iterator[StepFile]:
+    from tso3dask.graph.extraction_images import PROFILE, SCENES, images_file
+    from tso3dask.graph.sinks import step_status
+
+    step = plan.parameters.extract_1d
+    association = plan.observation.association
+    base = step.output_file or association.name
+    if not step.search_output_file:
+        base = association.table_name or base
+    extension = step.output_ext.removeprefix(".")
+    wanted = {
+        PROFILE: step.save_profile,
+        **dict(zip(SCENES, (step.save_scene_model, step.save_residual_image), strict=True)),
+    }
+    for member in plan.spectra:
+        for kind in (kind for kind, save in wanted.items() if save):
+            yield images_file(
+                kind,
+                step_status(plan),
+                name=_in(step, product_file(base, kind, extension)),
+                numbered=_in(step, product_file(base, kind, extension, None, member.index)),
+                member=member,
+            )
+
+
 def _extract_1d(plan: Outline) -> Iterator[StepFile]:
     from tso3dask.graph.sinks import member_spec, step_status
 
@@ -166,5 +191,5 @@ def _white_light(plan: Outline) -> Iterator[StepFile]:
         yield TableFile(kind=step.step, name=_in(step, name))
 
 
-_MAKERS = (_outlier_detection, _catalogs, _extract_1d, _white_light)
+_MAKERS = (_outlier_detection, _catalogs, _extraction_images, _extract_1d, _white_light)
 """One function per step, in the order of the steps; each yields files of a plan."""

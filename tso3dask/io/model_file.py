@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from tso3dask.errors import InputError, RunError
+from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
 from tso3dask.io.atomic import check_space, discard
 from tso3dask.io.blend import schema_attributes, stored_attributes
@@ -35,7 +35,7 @@ from tso3dask.io.fits_bytes import (
     timestamp,
 )
 from tso3dask.io.pixels import ArraySpec
-from tso3dask.io.segment import Segment, open_segment
+from tso3dask.io.segment import Segment
 
 __all__ = ["create_model_file", "model_file_size", "reopen_model_file"]
 
@@ -54,6 +54,8 @@ def create_model_file(
     asn_pool: str | None,
     asn_table: str | None,
     history: Sequence[str] = (),
+    primary_only: bool = False,
+    attributes: Mapping[str, Any] | None = None,
 ) -> CrfintsSink:
     """Lay out a file: everything but the arrays is written now; ERR and DQ are 0 until put.
 
@@ -75,6 +77,10 @@ def create_model_file(
         For ASNPOOL and ASNTABLE.
     history : sequence of str
         Lines on how the file was made, after the one that names this package.
+    primary_only : bool
+        Take of the member's metadata what its primary header holds, and nothing of its slit.
+    attributes : mapping, optional
+        More attributes by dotted path.
 
     Returns
     -------
@@ -87,7 +93,8 @@ def create_model_file(
         If the folder has too little space or cannot be written.
     """
     shape = tuple(int(n) for n in shape)
-    values = _metadata(segment, model) | {"meta.filename": filename, "meta.date": timestamp()}
+    values = _primary_metadata(segment) if primary_only else _metadata(segment, model)
+    values |= {"meta.filename": filename, "meta.date": timestamp(), **(attributes or {})}
     values |= {"meta.asn.pool_name": asn_pool, "meta.asn.table_name": asn_table}
     with quiet_cards():
         headers, content = _template(model, values, arrays, len(shape))
@@ -127,14 +134,23 @@ def reopen_model_file(part_path: str | os.PathLike[str], shape: Sequence[int]) -
     RunError
         If the file is not there or has other arrays.
     """
+    shape = tuple(shape)
     try:
-        part = open_segment(Path(part_path))
-    except InputError as error:
-        raise RunError(f"cannot go on with an unfinished file: {error}") from error
-    specs = tuple(part.arrays[name] for name in ("sci", "err", "dq") if name in part.arrays)
-    if any(spec.shape != tuple(shape) for spec in specs):
+        size = Path(part_path).stat().st_size
+        with (
+            warnings.catch_warnings(action="ignore"),
+            fits.open(part_path, lazy_load_hdus=False) as hdus,
+        ):
+            last = hdus[-1].fileinfo()
+            whole = hdus[-1].name == "ASDF" and size == last["datLoc"] + last["datSpan"]
+            places = {hdu.name: hdu.fileinfo()["datLoc"] for hdu in hdus if hdu.name in _ARRAYS}
+            fitting = all(hdus[name].shape == shape for name in places)
+    except (OSError, IndexError, KeyError) as error:
+        raise RunError(f"{part_path}: cannot go on with this file ({error})") from error
+    if not (whole and places and fitting):
         raise RunError(f"{part_path}: unfinished file of another input; run without resume")
-    return CrfintsSink(str(part_path), part.size, specs)
+    specs = tuple(_spec(name, str(part_path), place, shape) for name, place in places.items())
+    return CrfintsSink(str(part_path), size, specs)
 
 
 def model_file_size(shape: Sequence[int]) -> int:
@@ -148,6 +164,13 @@ def _metadata(segment: Segment, model: str) -> dict[str, Any]:
     known.discard("meta.model_type")
     stored = stored_attributes(segment, model)
     return {path: value for path, value in stored.items() if path in known}
+
+
+def _primary_metadata(segment: Segment) -> dict[str, Any]:
+    """Metadata of a member that its primary header holds."""
+    known = {a.path for a in schema_attributes(segment.model_type).values() if a.primary}
+    stored = stored_attributes(segment, segment.model_type)
+    return {p: v for p, v in stored.items() if p in known and p != "meta.model_type"}
 
 
 @lru_cache(maxsize=8)
@@ -201,11 +224,9 @@ def _write(
         position += len(head)
         if "EXTNAME" not in header:
             continue
-        name = header["EXTNAME"].lower()
-        stored, bzero = (">i4", 2**31) if name == "dq" else (">f4", 0)
-        spec = ArraySpec(name, part, position, stored, bzero, shape)
+        spec = _spec(header["EXTNAME"], part, position, shape)
         specs.append(spec)
-        if bzero:
+        if spec.bzero:
             _fill(target, position, spec.nbytes)
         position += padded(spec.nbytes)
     tail = header_bytes(asdf_header(len(content))) + content
@@ -213,6 +234,11 @@ def _write(
     size = position + padded(len(tail))
     os.ftruncate(target, size)
     return tuple(specs), size
+
+
+def _spec(name: str, path: str, offset: int, shape: tuple[int, ...]) -> ArraySpec:
+    stored, bzero = (">i4", 2**31) if name == "DQ" else (">f4", 0)
+    return ArraySpec(name.lower(), path, offset, stored, bzero, shape)
 
 
 def _fill(target: int, position: int, count: int) -> None:
