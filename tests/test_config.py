@@ -91,7 +91,6 @@ def test_bad_steps_get_one_clear_line(steps, words):
 @pytest.mark.parametrize(
     ("step", "name", "value"),
     [
-        ("extract_1d", "save_profile", True),
         ("outlier_detection", "pre_hooks", ["os.system"]),
     ],
 )

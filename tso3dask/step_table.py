@@ -178,7 +178,9 @@ class Extract1d(StepParameters):
     bkg_order: int | None = _p("integer", None, "order of a poly background", minimum=0)
     model_nod_pair: bool = _p("boolean", True, "optimal: fit the negative image of a nod too")
     optimize_psf_location: bool = _p("boolean", True, "optimal: fit the place of the target")
-    log_increment: int = _p("integer", 50, "integrations between two messages", _NO)
+    log_increment: int = _p(
+        "integer", 50, "messages while extracting (progress is shown instead)", _NO
+    )
     save_profile: bool = _p("boolean", False, "write the spatial profile")
     save_scene_model: bool = _p("boolean", False, "write the flux model")
     save_residual_image: bool = _p("boolean", False, "write the residuals")
