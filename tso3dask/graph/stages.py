@@ -14,7 +14,15 @@ from tso3dask.ops import dq as dq_ops
 from tso3dask.ops import outliers
 from tso3dask.ops.medians import Window, nanmedian_image
 
-__all__ = ["FlagOutliers", "Match", "flag_stage", "median_prologue", "median_tile", "stack_tiles"]
+__all__ = [
+    "FlagOutliers",
+    "Match",
+    "flag_stage",
+    "median_prologue",
+    "median_tile",
+    "segment_has_good",
+    "stack_tiles",
+]
 
 TILE_BYTES = 48 * 10**6
 """Bytes of SCI that a tile through all integrations holds."""
@@ -156,6 +164,11 @@ def _segment_has_good(source: Source, bad_bits: int, scratch: dict[str, Any] | N
     if scratch is not None:
         scratch["any_good"] = found
     return found
+
+
+def segment_has_good(source: Source, bad_bits: int, tile: np.ndarray) -> bool:
+    """Whether any pixel of a segment has no bad bit, of whose DQ one tile is at hand."""
+    return bool(dq_ops.any_good(tile, bad_bits)) or _segment_has_good(source, bad_bits, None)
 
 
 def _buffers(scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np.ndarray]:

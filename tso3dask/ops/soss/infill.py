@@ -99,10 +99,10 @@ def _flat(cube: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     return np.ascontiguousarray(cube, dtype).reshape(len(cube), -1)
 
 
-def join(tiles: list[Summary]) -> Summary:
-    """Put tiles of rows together, in the order of y."""
+def join(tiles: list[Summary], axis: int = 0) -> Summary:
+    """Put tiles together: of rows, in the order of y, or of columns (``axis=1``)."""
     names = ("median", "median_error", "mean", "unusable", "reference")
-    images = [np.concatenate([getattr(tile, name) for tile in tiles]) for name in names]
+    images = [np.concatenate([getattr(tile, name) for tile in tiles], axis) for name in names]
     return Summary(tiles[0].nints, *images)
 
 

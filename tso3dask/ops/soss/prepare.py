@@ -12,7 +12,7 @@ from tso3dask.ops.soss.background import subtract_background
 from tso3dask.ops.soss.box import BoxSpectra, extract_box
 from tso3dask.ops.soss.infill import Summary, fill_all, noisy_mean
 
-__all__ = ["Prepared", "extract_boxes", "prepare", "prepare_mean"]
+__all__ = ["Prepared", "extract_boxes", "prepare", "prepare_mean", "take_background"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def prepare(
         Whether to subtract a background from each column.
     """
     image, error, mask = fill_all(sci, err, start, first, stop, summary)
-    return _subtract(image, error, mask, background)
+    return take_background(image, error, mask, background)
 
 
 def prepare_mean(summary: Summary, background: bool) -> Prepared:
@@ -72,15 +72,24 @@ def prepare_mean(summary: Summary, background: bool) -> Prepared:
     """
     image, error = noisy_mean(summary)[None], summary.median_error[None]
     mask = summary.unusable | ~((error > 0) & np.isfinite(error)) | ~np.isfinite(image)
-    return _subtract(image, error, mask, background)
+    return take_background(image, error, mask, background)
 
 
-def _subtract(
+def take_background(
     image: np.ndarray,
     error: npt.NDArray[np.float32],
     mask: npt.NDArray[np.bool_],
     background: bool,
 ) -> Prepared:
+    """Subtract backgrounds from filled integrations, if they are to be subtracted.
+
+    Parameters
+    ----------
+    image, error, mask : (integration, y, x) ndarray
+        As `infill.fill_all` gives them.
+    background : bool
+        Whether to.
+    """
     levels = np.zeros((image.shape[0], image.shape[2]))
     if background:
         parts = [subtract_background(one, off) for one, off in zip(image, mask, strict=True)]

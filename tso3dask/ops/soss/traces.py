@@ -45,25 +45,51 @@ TOLERANCE = 1e-2
 class OrderTraceReference(Protocol):
     """What a pastasoss reference says of one order."""
 
-    order: int
-    x: np.ndarray
-    y: np.ndarray
-    pivot: tuple[float, float]
-    cutoff: int
-    short_cutoff: float | None
-    coefficients: np.ndarray
-    scale_extents: np.ndarray
+    @property
+    def order(self) -> int: ...  # noqa: D102
+
+    @property
+    def x(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def y(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def pivot(self) -> tuple[float, float]: ...  # noqa: D102
+
+    @property
+    def cutoff(self) -> int: ...  # noqa: D102
+
+    @property
+    def short_cutoff(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def coefficients(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def scale_extents(self) -> np.ndarray: ...  # noqa: D102
 
 
 class TraceReference(Protocol):
     """What a pastasoss reference says."""
 
-    path: str
-    orders: Sequence[OrderTraceReference]
-    pwcpos_commanded: float
-    pwcpos_bounds: tuple[float, float]
-    columns: int
-    wavelength_grid: tuple[float, float, int]
+    @property
+    def path(self) -> str: ...  # noqa: D102
+
+    @property
+    def orders(self) -> Sequence[OrderTraceReference]: ...  # noqa: D102
+
+    @property
+    def pwcpos_commanded(self) -> float: ...  # noqa: D102
+
+    @property
+    def pwcpos_bounds(self) -> tuple[float, float]: ...  # noqa: D102
+
+    @property
+    def columns(self) -> int: ...  # noqa: D102
+
+    @property
+    def wavelength_grid(self) -> tuple[float, float, int]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
