@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("jwst")
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.parity
 
 from astropy.io import fits  # noqa: E402
 from crds_cache import CrdsCache, write_parameters  # noqa: E402
-from harness import keep_records, run_case  # noqa: E402
+from harness import keep_records, make_input, run_case  # noqa: E402
 from test_pipeline import image, spectrum  # noqa: E402
 
 
@@ -134,3 +135,36 @@ def test_products(case, tmp_path):
     left = outcome.comparison.unexplained({})
     assert not left, "\n".join(left[:40])
     keep_records(outcome.comparison)
+
+
+def test_overrides_alone(tmp_path, monkeypatch):
+    """jwst names the context in use though nothing was asked of it; here the calints' stays."""
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    case = spectrum("crds-unasked", "nrs_prism", edit=from_crds(only=("none",)), seed=88)
+    outcome = run_case(case, tmp_path)
+    stated = {r"^x1dints.*(CRDS_VER|CRDS_CTX|ref_file\.crds|NAXIS1|TFORM|datatype)": ""}
+    assert not outcome.comparison.unexplained(stated)
+    calints = fits.getheader(outcome.input.members[0])
+    for path in outcome.ours.glob("*ints.fits"):
+        assert fits.getheader(path)["CRDS_CTX"] == calints["CRDS_CTX"]
+
+
+def test_parameters_of_a_step_alone(tmp_path):
+    """`call` of a step takes the parameter file of this step, its `run` does not."""
+    from jwst.tso_photometry import TSOPhotometryStep as Theirs
+    from jwst_oracle import silent, with_crds
+
+    from tso3dask import TSOPhotometryStep as Ours
+
+    edit = from_crds(
+        {"tso_photometry": {"radius": 2.5}},
+        {"tso3_pipeline": {"tso_photometry": {"radius": 2.0}}},
+    )
+    given = make_input(image("crds-step", edit=edit, photom=False, seed=89), tmp_path)
+    path = str(given.members[0])
+    with with_crds(given.environment), silent():
+        theirs = Theirs.call(path, configure_log=False), Theirs().run(path)
+        ours = Ours.call(path), Ours().run(path)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one["aperture_sum"], other["aperture_sum"], rtol=1e-6)
+    assert abs(ours[0]["aperture_sum"] - ours[1]["aperture_sum"]).max().value > 0

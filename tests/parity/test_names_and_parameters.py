@@ -59,6 +59,48 @@ def test_overrides_are_those_of_the_steps():
         assert theirs == {n for n in parameters_of(step) if n.startswith("override_")}
 
 
+KINDS = {
+    "boolean": {"boolean"},
+    "integer": {"integer"},
+    "float": {"float"},
+    "float_list": {"numbers"},
+    "list": {"list"},
+    "option": {"option"},
+    "string": {"string", "numbers", "file"},
+    "output_file": {"file"},
+    "input_file": {"file"},
+    "is_string_or_datamodel": {"reference"},
+}
+
+
+def test_types_and_defaults_are_those_of_the_specifications():
+    from configobj.validate import Validator
+    from jwst.pipeline import Tso3Pipeline
+
+    from tso3dask.config import STEPS, Support, parameters_of
+
+    assert list(STEPS) == list(Tso3Pipeline.step_defs)
+    for step, cls in Tso3Pipeline.step_defs.items():
+        ours = parameters_of(step)
+        theirs = cls.load_spec_file()
+        assert set(ours) == set(theirs), step
+        assert STEPS[step].class_name == cls.__name__
+        for name, check in theirs.items():
+            kind, choices, bounds, default = Validator()._parse_with_caching(check)
+            row = ours[name]
+            assert row.kind in KINDS[kind], row.full_name
+            if kind == "option":
+                named = [c for c in choices if c != "None"]
+                assert list(row.choices) == named, row.full_name
+                assert (len(named) < len(choices)) == (row.optional or row.default is None)
+            if row.support is not Support.NO_EFFECT:
+                assert row.minimum == (float(bounds["min"]) if "min" in bounds else None)
+            if isinstance(row.default, (float, int)) and not isinstance(row.default, bool):
+                assert row.default == float(default), row.full_name
+            elif row.kind != "list":
+                assert str(row.default) == str(default), row.full_name
+
+
 def test_jwst_loads_our_association(tmp_path):
     from jwst.associations import load_asn
 
