@@ -25,7 +25,7 @@ BELOW = {
     "io": {"config", "errors", "params", "schema"},
     "simulation": {"errors"},
     "graph": {"config", "errors", "io", "ops", "schema", "tso3dask"},
-    "drop_in": {"config", "errors", "graph", "io", "params", "values"},
+    "drop_in": {"config", "errors", "graph", "io", "params", "schema", "values"},
     "pipeline": {"config", "drop_in", "errors", "graph", "io"},
     "__init__": {"drop_in", "errors", "pipeline", "simulation"},
     "__main__": {"cli"},

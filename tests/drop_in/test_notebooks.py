@@ -112,10 +112,9 @@ def test_bright_object_spectra(stage2):
     steps = {"outlier_detection": {}, "pixel_replace": {}, "white_light": {}}
     steps["extract_1d"] = dict(observation.steps["extract_1d"])
     steps["outlier_detection"]["skip"] = True
-    if _replaces():
-        steps["pixel_replace"]["skip"] = False
-        steps["pixel_replace"]["n_adjacent_cols"] = 5
-        steps["pixel_replace"]["algorithm"] = "fit_profile"
+    steps["pixel_replace"]["skip"] = False
+    steps["pixel_replace"]["n_adjacent_cols"] = 5
+    steps["pixel_replace"]["algorithm"] = "fit_profile"
     Tso3Pipeline.call(asn_file, save_results=True, steps=steps, output_dir=folder)
     (white,) = products(folder, "whtlt.ecsv")
     assert white.name == "f290lp_g395h_whtlt.ecsv"
@@ -128,12 +127,7 @@ def test_bright_object_spectra(stage2):
         rows, width = spectra.spec[0].spec_table.WAVELENGTH.shape
         assert (rows, width) == spectra.spec[0].spec_table.FLUX.shape
         assert len(spectra.spec) == 4
-
-
-def _replaces() -> bool:
-    from tso3dask.config import Support, parameters_of
-
-    return parameters_of("pixel_replace")["skip"].support is Support.FULL
+        assert spectra.meta.cal_step.pixel_replace == "COMPLETE"
 
 
 def test_low_resolution_spectra(stage2):

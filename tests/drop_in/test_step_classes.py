@@ -14,6 +14,7 @@ from tso3dask import (
     InputError,
     NotYetError,
     OutlierDetectionStep,
+    PixelReplaceStep,
     TSOPhotometryStep,
     WhiteLightStep,
 )
@@ -74,6 +75,24 @@ def test_outlier_detection(given, spectroscopy, products, here):
         assert source.meta.filename == Path(member).name
     result.save("again.fits")
     assert left_in(here) == ["again.fits"], "nothing else was written"
+
+
+@pytest.mark.parametrize("given", [str, opened])
+def test_pixel_replace(given, spectroscopy, here):
+    flagged = OutlierDetectionStep.call(spectroscopy.members[0], rolling_window_width=5)
+    flagged.save("jw1_crfints.fits")
+    source = given("jw1_crfints.fits")
+    result = PixelReplaceStep.call(source, output_dir="out", save_results=True)
+    lost, left = (np.isnan(model.data) for model in (flagged, result))
+    assert not np.any(left & ~lost)
+    assert np.all(result.dq[lost & ~left] & (1 << 28))
+    np.testing.assert_array_equal(result.data[~lost], flagged.data[~lost])
+    assert 0 < np.count_nonzero(lost & ~left)
+    assert result.meta.cal_step.outlier_detection == "COMPLETE"
+    assert result.meta.cal_step.pixel_replace == "COMPLETE"
+    if given is opened:
+        np.testing.assert_array_equal(source.dq, flagged.dq)
+    assert left_in(here / "out") == ["jw1_pixelreplacestep.fits"]
 
 
 def test_steps_follow_one_another(spectroscopy, products, here):

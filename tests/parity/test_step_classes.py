@@ -105,6 +105,35 @@ def test_outlier_detection(case, simulated, tmp_path):
     expect_same(tmp_path, f"step-outliers-{case}")
 
 
+REPLACEMENTS = {
+    "prism": ("nrs_prism", {}),
+    "prism-profile": ("nrs_prism", {"algorithm": "fit_profile", "n_adjacent_cols": 5}),
+    "lrs": ("mir_lrs-slitless", {"skip": True}),
+    "grism": ("nrc_tsgrism", {"algorithm": "fit_profile"}),
+    "image": ("nrc_tsimage", {}),
+}
+
+
+@pytest.mark.parametrize("kind", ["calints", "crfints"])
+@pytest.mark.parametrize("case", REPLACEMENTS)
+def test_pixel_replace(case, kind, simulated, tmp_path):
+    mode, parameters = REPLACEMENTS[case]
+    member = simulated(mode).members[1]
+    if kind == "crfints":
+        flagged = theirs("OutlierDetectionStep").call(opened(member), **QUIET)
+        member = tmp_path / member.name.replace("calints", "crfints")
+        flagged.save(str(member))
+    for folder, cls in zip(("ours", "jwst"), both("PixelReplaceStep"), strict=True):
+        place = str(tmp_path / folder)
+        given = opened(member) if kind == "crfints" else str(member)
+        result = cls.call(
+            given, output_dir=place, suffix="crfints", save_results=True, **parameters, **QUIET
+        )
+        assert result.meta.filename == listing(tmp_path / folder)[0]
+        assert result.meta.cal_step.pixel_replace == "COMPLETE"
+    expect_same(tmp_path, f"step-replace-{case}-{kind}")
+
+
 EXTRACTIONS = {
     "prism": ("nrs_prism", {}, {}),
     "prism-white": ("nrs_prism", {"use_source_posn": False, "position_offset": 1.25}, {}),
@@ -226,8 +255,11 @@ NAMES = {
 }
 
 
+STEPS_THAT_SAVE = ["OutlierDetectionStep", "PixelReplaceStep", "Extract1dStep", "WhiteLightStep"]
+
+
 @pytest.mark.parametrize("style", ["call", "run"])
-@pytest.mark.parametrize("step", ["OutlierDetectionStep", "Extract1dStep", "WhiteLightStep"])
+@pytest.mark.parametrize("step", STEPS_THAT_SAVE)
 def test_names_of_files(step, style, simulated, tmp_path, monkeypatch):
     observation = simulated("nrs_prism")
     member = observation.members[0]

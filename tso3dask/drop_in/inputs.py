@@ -13,7 +13,7 @@ from tso3dask.errors import InputError
 from tso3dask.io.asn import Association
 from tso3dask.io.naming import default_product_name
 
-__all__ = ["file_of", "is_model", "metadata_of", "pipeline_source"]
+__all__ = ["file_of", "is_model", "metadata_of", "path_of", "pipeline_source"]
 
 
 def is_model(given: Any) -> bool:
@@ -21,20 +21,21 @@ def is_model(given: Any) -> bool:
     return hasattr(given, "meta") and hasattr(given, "save")
 
 
-def metadata_of(given: Any) -> dict[str, Any]:
+def metadata_of(given: Any, input_dir: str | None = None) -> dict[str, Any]:
     """Metadata of a file or an open data model by dotted path, for CRDS."""
-    if is_model(given):
+    if is_model(given) and not hasattr(given, "asn_table"):
         return dict(given.get_crds_parameters())
     from astropy.io import fits
 
     from tso3dask.io.blend import header_attributes
 
+    path = path_of(given, input_dir)
     try:
-        with fits.open(given) as hdus:
+        with fits.open(path) as hdus:
             sci = hdus["SCI"].header if "SCI" in hdus else fits.Header()
             return header_attributes(hdus[0].header, sci)
     except OSError as error:
-        raise InputError(f"{given}: not readable as FITS ({error})") from None
+        raise InputError(f"{path}: not readable as FITS ({error})") from None
 
 
 @contextlib.contextmanager
@@ -111,16 +112,27 @@ def file_of(given: Any, folder: Path, input_dir: str | None = None) -> Iterator[
         path = _saved(given, folder, "model.fits")
         yield path
         path.unlink(missing_ok=True)
-    elif isinstance(given, (str, os.PathLike)):
-        path = Path(given).expanduser()
-        if path.suffix.lower() == ".json":
-            raise InputError(f"{path}: a step alone takes one file or open model, no association")
-        yield Path(input_dir) / path if input_dir and path.parent == Path() else path
     else:
+        yield path_of(given, input_dir)
+
+
+def path_of(given: Any, input_dir: str | None = None) -> Path:
+    """Path of the one file that a step is given.
+
+    Raises
+    ------
+    InputError
+        If it is an association, or no path.
+    """
+    if not isinstance(given, (str, os.PathLike)):
         raise InputError(
             f"a step alone takes one file or one open data model, got {type(given).__name__}; "
             "call it for each, or use Tso3Pipeline"
         )
+    path = Path(given).expanduser()
+    if path.suffix.lower() == ".json":
+        raise InputError(f"{path}: a step alone takes one file or open model, no association")
+    return Path(input_dir) / path if input_dir and path.parent == Path() else path
 
 
 def _saved(model: Any, folder: Path, default: str) -> Path:

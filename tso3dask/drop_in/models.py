@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tso3dask.drop_in.inputs import is_model
 from tso3dask.io.asdf_edit import read_scalars
 from tso3dask.io.segment import Segment
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["detached_model", "step_spectra", "table_in_memory"]
+__all__ = ["detached_model", "step_spectra", "table_in_memory", "with_pixels"]
 
 
 def detached_model(path: Path, segment: Segment, date: str | None = None) -> Any:
@@ -63,6 +64,29 @@ def step_spectra(path: Path, segment: Segment) -> Any:
     for spectrum in model.spec:
         spectrum.s_region = None
     model.int_times = segment.int_times
+    return model
+
+
+def with_pixels(given: Any, path: Path, cubes: Mapping[str, Any], step: str) -> Any:
+    """Return the input of a step as an open model with other pixels.
+
+    Parameters
+    ----------
+    given : path or data model
+        The input; a model is copied.
+    path : Path
+        Its file.
+    cubes : mapping of str to array
+        Pixels by the names of datasets, ``sci``, ``err`` and so on.
+    step : str
+        The step, which is then COMPLETE.
+    """
+    from stdatamodels.jwst import datamodels
+
+    model = given.copy() if is_model(given) else datamodels.open(str(path))
+    for name, values in cubes.items():
+        setattr(model, "data" if name == "sci" else name, values)
+    setattr(model.meta.cal_step, step, "COMPLETE")
     return model
 
 

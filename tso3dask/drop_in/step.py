@@ -102,7 +102,7 @@ class Step(WithParameters):
 
         if not is_configured():
             return
-        found = crds_steps(metadata_of(given), self.step)
+        found = crds_steps(metadata_of(given, self.input_dir), self.step)
         told(found.notes)
         mine = self.explicit_parameters()
         for parameter, value in found.steps.get(self.step, {}).items():

@@ -14,10 +14,12 @@ from typing import Any
 
 from tso3dask.config import STEPS
 from tso3dask.drop_in.inputs import file_of, is_model
-from tso3dask.drop_in.models import detached_model, step_spectra, table_in_memory
+from tso3dask.drop_in.models import detached_model, step_spectra, table_in_memory, with_pixels
 from tso3dask.drop_in.step import Step, folder_of, single_kind, told
 from tso3dask.errors import NotYetError
 from tso3dask.graph.plan import Plan, make_plan
+from tso3dask.io.segment import open_segment
+from tso3dask.schema import CUBES
 
 __all__ = [
     "STEP_CLASSES",
@@ -99,6 +101,29 @@ class Extract1dStep(_OnPixels):
             return step_spectra(product, plan.members[0].segment)
 
 
+class PixelReplaceStep(Step):
+    """Replace bad pixels by estimates; `run` returns a data model of the type of the input."""
+
+    step = "pixel_replace"
+
+    def _process(self, given: Any) -> Any:
+        from tso3dask.graph.chunking import chunk_sizes
+        from tso3dask.graph.dataset import source_dataset
+        from tso3dask.graph.steps import pixel_replace
+
+        with (
+            tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
+            file_of(given, Path(folder), self.input_dir) as path,
+        ):
+            segment = open_segment(path)
+            sizes = chunk_sizes(
+                segment.nints, segment.bytes_per_integration, 1, total=segment.nints
+            )
+            replaced = pixel_replace(source_dataset(segment, sizes), **self._making()).compute()
+            cubes = {name: replaced[name].values for name in CUBES if name in replaced}
+            return with_pixels(given, path, cubes, self.step)
+
+
 class WhiteLightStep(Step):
     """Sum spectra over wavelength; `run` takes an x1dints file or model and returns a QTable."""
 
@@ -132,12 +157,6 @@ class _NotAlone(Step):
 
     def _process(self, given: Any) -> Any:
         raise NotYetError(f"{type(self).__name__} cannot be run alone yet")
-
-
-class PixelReplaceStep(_NotAlone):
-    """Replace bad pixels before extraction."""
-
-    step = "pixel_replace"
 
 
 class AdaptiveTraceModelStep(_NotAlone):

@@ -28,7 +28,7 @@ from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, imaging_setup
 from tso3dask.graph.optimal import fit_image, settled_setup
 from tso3dask.graph.program import Block, Source
-from tso3dask.graph.replacement import member_replacements
+from tso3dask.graph.replacement import member_replacements, replace_stage
 from tso3dask.graph.spectra import SpectrumSetup, spectrum_setup
 from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prologue
 from tso3dask.io import reference
@@ -96,6 +96,8 @@ def pixel_replace(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
     steps = parse_steps({"pixel_replace": {**parameters, "skip": False}})
     segment = segment_of(dataset)
     (stage,), _ = member_replacements([segment], steps)
+    if stage is None:  # images, which a pipeline leaves as they are
+        stage = replace_stage(segment, steps)
     _require_whole_images(dataset, segment)
     return _with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
 
