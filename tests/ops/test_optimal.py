@@ -160,3 +160,28 @@ def test_normal_equations_are_those_of_least_squares(rng):
 def test_an_order_must_be_whole():
     with pytest.raises(InputError, match=r"bkg_order is 1\.5"):
         optimal_plan([gaussian()], 1, bkg_order=1.5)
+
+
+@pytest.mark.parametrize("dispaxis", [1, 2])
+@pytest.mark.parametrize("order", [-1, 0, 1, 2])
+def test_compiled_sums_are_those_of_numpy(rng, order, dispaxis, monkeypatch):
+    profiles = [gaussian(4.0), -gaussian(10.0)]
+    sci, variances = cubes(rng, profiles, [rng.normal(5, 2, (NINTS, ALONG)) for _ in range(2)], 2.0)
+    sci[rng.random(sci.shape) < 0.1] = np.nan
+    sci[0, :, 3] = np.nan
+    sci[1, 3, 4] = np.inf
+    variances[0][2, 5, 5] = np.inf
+    variances[2][rng.random(sci.shape) < 0.02] = np.nan
+    arrays = [sci.astype(np.float32), *variances]
+    arrays[3] = None if order == 0 else arrays[3]
+    inside = gaussian(1.0) > 0.1
+    if dispaxis == 2:
+        profiles, inside = [p.T for p in profiles], inside.T
+        arrays = [a if a is None else a.transpose(0, 2, 1) for a in arrays]
+    wanted = None if order < 0 else order
+    plan = optimal_plan(profiles, dispaxis, bkg_profile=inside, bkg_order=wanted)
+    found = extract_optimal(*arrays, plan)
+    monkeypatch.setattr(optimal, "_extract_compiled", optimal._extract_batch)
+    expected = extract_optimal(*arrays, plan)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-9, atol=1e-12, err_msg=name)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +70,7 @@ class OptimalPlan:
         """Axis of an image that runs across the dispersion."""
         return 0 if self.dispaxis == HORIZONTAL else 1
 
-    @property
+    @cached_property
     def used(self) -> NDArray[np.bool_]:
         """Pixels ``(y, x)`` that are fitted where they are good."""
         used = np.zeros(self.shape, bool) if self.inside is None else self.inside.copy()
@@ -76,9 +78,12 @@ class OptimalPlan:
             used |= profile != 0
         return used
 
-    @property
-    def functions(self) -> list[Image]:
-        """What is fitted: powers of the coordinate (-1 to 1 across the image), then profiles."""
+    @cached_property
+    def functions(self) -> Image:
+        """What is fitted, ``(function, y, x)``: powers of the coordinate, then profiles.
+
+        The coordinate runs from -1 to 1 across the image.
+        """
         count = self.shape[self.across]
         position = np.linspace(-1, 1, count)
         position = position[:, np.newaxis] if self.across == 0 else position[np.newaxis, :]
@@ -86,7 +91,14 @@ class OptimalPlan:
         for _ in range(self.order):
             powers.append(powers[-1] * position)
         powers = powers[: self.order + 1]
-        return [np.broadcast_to(power, self.shape) for power in powers] + list(self.profiles)
+        return np.stack([*(np.broadcast_to(p, self.shape) for p in powers), *self.profiles])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickle, without what can be made again."""
+        return {k: v for k, v in vars(self).items() if k not in ("used", "functions")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
 
 def optimal_plan(
@@ -256,10 +268,13 @@ def extract_optimal(
     ]
     step = max(1, BATCH // (sci.shape[1] * sci.shape[2]))
     result = np.empty((len(RESULTS), len(sci), sci.shape[2 - plan.across]))
+    given = [image for image in (sci, *variances) if image is not None]
+    compiled = all(image.dtype == np.float32 for image in given)
+    extract = _extract_compiled if compiled else _extract_batch
     for first in range(0, len(sci), step):
         some = slice(first, first + step)
         parts = [None if v is None else v[some] for v in variances]
-        _extract_batch(sci[some], parts, plan, result[:, some])
+        extract(sci[some], parts, plan, result[:, some])
     return dict(zip(RESULTS, result, strict=True))
 
 
@@ -273,6 +288,31 @@ def total_variance(variances: Sequence[Pixels | None], like: Pixels) -> Pixels:
         for variance in given[1:]:
             total = total + variance
     return total
+
+
+def _extract_compiled(
+    sci: Pixels, variances: Sequence[Pixels | None], plan: OptimalPlan, result: Image
+) -> None:
+    """Fit a few integrations into `result` with the compiled kernels."""
+    from ._optimal_jit import normal_equations, spectra
+
+    missing = any(v is None for v in variances)
+    zero = np.zeros(sci.shape, np.float32) if missing else sci
+    cubes = [np.ascontiguousarray(v if v is not None else zero) for v in (sci, *variances)]
+    count, along_x = len(plan.functions), plan.across == 0
+    matrix = np.zeros((*result.shape[1:], count, count))
+    vector = np.zeros((count, *result.shape[1:]))
+    normal_equations(*cubes, plan.used, plan.functions, along_x, matrix, vector)
+    covariances = _invert(matrix)
+    amplitudes = np.einsum("iknl,knl->inl", covariances, vector)
+    source = plan.order + 1
+    sums = np.zeros(result.shape)
+    spectra(
+        *cubes, plan.used, plan.functions, along_x, plan.order,
+        np.ascontiguousarray(covariances[source]), amplitudes, sums,
+    )  # fmt: skip
+    sums[0] = np.where(np.isclose(sums[8], 0), np.nan, amplitudes[source])
+    result[...] = sums
 
 
 def _extract_batch(
