@@ -15,6 +15,7 @@ from tso3dask import (
     NotYetError,
     OutlierDetectionStep,
     PixelReplaceStep,
+    Tso3Pipeline,
     TSOPhotometryStep,
     WhiteLightStep,
 )
@@ -211,3 +212,12 @@ def test_input_folder(spectroscopy, here):
     member = Path(spectroscopy.members[1])
     result = OutlierDetectionStep.call(member.name, input_dir=str(member.parent))
     assert result.meta.filename == member.name
+
+
+def test_hooks_that_would_do_nothing_are_refused(spectroscopy, products):
+    with pytest.raises(NotYetError, match="WhiteLightStep takes no post_hooks"):
+        WhiteLightStep.call(products["x1dints"], post_hooks=["package.module.function"])
+    with pytest.raises(NotYetError, match="PixelReplaceStep takes no pre_hooks"):
+        PixelReplaceStep.call(spectroscopy.members[0], pre_hooks=["package.module.function"])
+    with pytest.raises(NotYetError, match="Tso3Pipeline takes no pre_hooks"):
+        Tso3Pipeline.call(spectroscopy.asn, pre_hooks=["package.module.function"])

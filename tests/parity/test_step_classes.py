@@ -300,6 +300,11 @@ BESIDE = {
         {"save_intermediate_results": True, "output_dir": "a/b", "rolling_window_width": 5},
     ),
     "catalog": ("TSOPhotometryStep", "nrc_tsimage", {"save_catalog": True}),
+    "profile": (
+        "Extract1dStep",
+        "nrs_prism",
+        {"save_profile": True, "save_scene_model": True, "save_residual_image": True},
+    ),
     "catalog-there": (
         "TSOPhotometryStep",
         "nrc_tsimage",
@@ -312,7 +317,8 @@ BESIDE = {
 def test_files_beside_the_result(case, simulated, tmp_path, monkeypatch):
     step, mode, parameters = BESIDE[case]
     observation = simulated(mode)
-    own = observation.steps["tso_photometry"] if step == "TSOPhotometryStep" else {}
+    names = {"TSOPhotometryStep": "tso_photometry", "Extract1dStep": "extract_1d"}
+    own = observation.steps.get(names.get(step), {})
     found = []
     for side, cls in zip(("ours", "jwst"), both(step), strict=True):
         (tmp_path / side).mkdir()

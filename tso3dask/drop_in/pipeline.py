@@ -10,7 +10,7 @@ from tso3dask.config import StepParameters, nearest
 from tso3dask.drop_in.attributes import UnknownAttributeError, WithParameters, table_of
 from tso3dask.drop_in.files import CLASSES, write_parameter_file
 from tso3dask.drop_in.inputs import pipeline_source
-from tso3dask.drop_in.step import LOG_OPTIONS, Step, folder_of, told
+from tso3dask.drop_in.step import LOG_OPTIONS, Step, folder_of, refuse_hooks, told
 from tso3dask.drop_in.steps import STEP_CLASSES
 from tso3dask.errors import InputError
 from tso3dask.graph.plan import make_plan
@@ -169,6 +169,7 @@ class Tso3Pipeline(WithParameters):
         self._run(given)
 
     def _run(self, given: Any, crds_parameters: bool = False) -> None:
+        refuse_hooks(self)
         with pipeline_source(given) as source:
             plan = make_plan(
                 source,

@@ -11,10 +11,10 @@ from tso3dask.config import STEPS, StepParameters
 from tso3dask.drop_in.attributes import WithParameters, table_of
 from tso3dask.drop_in.files import read_step_file, write_parameter_file
 from tso3dask.drop_in.inputs import is_model, metadata_of
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, NotYetError
 from tso3dask.io.naming import product_file
 
-__all__ = ["LOG_OPTIONS", "Step", "folder_of", "told"]
+__all__ = ["LOG_OPTIONS", "Step", "folder_of", "refuse_hooks", "told"]
 
 LOG_OPTIONS = frozenset({"configure_log", "logcfg", "log_level"})
 """Arguments of ``call`` that are accepted and have no effect."""
@@ -23,7 +23,6 @@ SAVING = frozenset(
     {
         *("skip", "save_results", "output_file", "output_dir", "output_ext", "output_use_model"),
         *("output_use_index", "search_output_file", "suffix", "input_dir"),
-        *("pre_hooks", "post_hooks"),
     }
 )
 """Parameters that say what becomes of the results, not how they are made."""
@@ -227,6 +226,15 @@ class Step(WithParameters):
 def folder_of(text: str | None) -> Path:
     """Return an output folder, with variables and ``~`` filled in."""
     return Path(os.path.expandvars(text or ".")).expanduser()
+
+
+def refuse_hooks(owner: WithParameters) -> None:
+    """Refuse hooks where they would have no effect."""
+    for name in ("pre_hooks", "post_hooks"):
+        if getattr(owner, name):
+            raise NotYetError(
+                f"{type(owner).__name__} takes no {name}; give them to a pipeline's step"
+            )
 
 
 def told(notes: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from tso3dask.config import STEPS
 from tso3dask.drop_in.inputs import file_of, is_model
 from tso3dask.drop_in.models import detached_model, step_spectra, table_in_memory, with_pixels
-from tso3dask.drop_in.step import Step, folder_of, single_kind, told
+from tso3dask.drop_in.step import Step, folder_of, refuse_hooks, single_kind, told
 from tso3dask.errors import NotYetError
 from tso3dask.graph.plan import Plan, make_plan
 from tso3dask.io.segment import open_segment
@@ -111,6 +111,7 @@ class PixelReplaceStep(Step):
         from tso3dask.graph.dataset import source_dataset
         from tso3dask.graph.steps import pixel_replace
 
+        refuse_hooks(self)
         with (
             tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
             file_of(given, Path(folder), self.input_dir) as path,
@@ -133,6 +134,7 @@ class WhiteLightStep(Step):
         from tso3dask.config import parse_steps
         from tso3dask.graph.spectra_files import white_light_of_file
 
+        refuse_hooks(self)
         parameters = parse_steps({"white_light": self._making()}).white_light
         with (
             tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
