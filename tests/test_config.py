@@ -91,7 +91,7 @@ def test_bad_steps_get_one_clear_line(steps, words):
 @pytest.mark.parametrize(
     ("step", "name", "value"),
     [
-        ("outlier_detection", "pre_hooks", ["os.system"]),
+        ("extract_1d", "output_ext", ".asdf"),
     ],
 )
 def test_known_but_unsupported_is_refused_by_name_unless_at_its_default(step, name, value):

@@ -135,3 +135,18 @@ def test_bad_files_get_one_line_with_their_name(tmp_path, name, content, words):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such parameter file"):
         read_parameter_file(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("name", ["pre_hooks", "post_hooks"])
+def test_code_is_not_taken_from_files(tmp_path, name):
+    steps = {"outlier_detection": {name: ["os.getcwd"]}}
+    path = write(tmp_path / "p.json", steps)
+    with pytest.raises(InputError, match=rf"outlier_detection\.{name}: hooks are not taken"):
+        read_parameter_file(path)
+    write(tmp_path / "own.json", {"class": "OutlierDetectionStep", "parameters": {name: ["a.b"]}})
+    outer = write(
+        tmp_path / "outer.json", {"outlier_detection": {"config_file": str(tmp_path / "own.json")}}
+    )
+    with pytest.raises(InputError, match="hooks are not taken"):
+        read_parameter_file(outer)
+    assert read_parameter_file(write(tmp_path / "none.json", {"photom": {name: []}})).steps

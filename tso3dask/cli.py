@@ -186,6 +186,8 @@ def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str], dict[st
     from tso3dask.params import expand_steps, merge_steps, read_parameter_file
 
     given = expand_steps(args.given_steps, origin="command line")
+    if any(name.endswith("_hooks") for values in given.values() for name in values):
+        sys.path.append(str(Path.cwd()))  # where a user's own module is, as for python -m
     origins = {f"{step}.{name}": "command line" for step in given for name in given[step]}
     if args.params is None:
         return given, {}, origins

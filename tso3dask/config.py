@@ -27,7 +27,7 @@ from tso3dask.step_table import (
     TsoPhotometry,
     WhiteLight,
 )
-from tso3dask.values import NOT_APPLICABLE, Parameter, Support, parse_value
+from tso3dask.values import NOT_APPLICABLE, Parameter, Support, hook_name, parse_value
 
 __all__ = [
     "NOT_APPLICABLE",
@@ -110,6 +110,13 @@ class PipelineParameters:
     notes: tuple[str, ...] = field(default=(), compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def hooks(self) -> dict[str, tuple[Any, ...]]:
+        """Hooks that were given, by ``step.pre_hooks`` and ``step.post_hooks``."""
+        names = [(step, when) for step in STEPS for when in ("pre_hooks", "post_hooks")]
+        found = {f"{step}.{when}": getattr(self.step(step), when) for step, when in names}
+        return {name: hooks for name, hooks in found.items() if hooks}
+
     def step(self, name: str) -> StepParameters:
         """Return the parameters of the step called `name`."""
         return getattr(self, name)
@@ -117,13 +124,14 @@ class PipelineParameters:
     def to_dict(self, *, explicit_only: bool = False) -> dict[str, dict[str, Any]]:
         """Return ``{step: {parameter: value}}``, as ``parse_steps`` and ``jwst`` read it.
 
-        Override parameters that are not set are left out, as exported parameter files do.
+        Override parameters that are not set are left out, as exported parameter files do. Hooks
+        are named.
         """
         out: dict[str, dict[str, Any]] = {}
         for step in STEPS:
             values = {
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in dataclasses.asdict(self.step(step)).items()
+                name: [hook_name(hook) for hook in value] if isinstance(value, tuple) else value
+                for name, value in vars(self.step(step)).items()
                 if not (name.startswith("override_") and value is None)
                 and not (explicit_only and f"{step}.{name}" not in self.explicit)
             }
@@ -152,7 +160,7 @@ class PipelineParameters:
         """Return a digest, equal in every process, of the values that have an effect."""
         values = {
             step: {
-                name: getattr(self.step(step), name)
+                name: _content(getattr(self.step(step), name))
                 for name, parameter in parameters_of(step).items()
                 if parameter.support is not Support.NO_EFFECT
             }
@@ -163,6 +171,15 @@ class PipelineParameters:
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return ("tso3dask.PipelineParameters", self.token())
+
+
+def _content(value: Any) -> Any:
+    """Value of a parameter, or names of the content of functions."""
+    if not isinstance(value, tuple) or not value:
+        return value
+    from dask.tokenize import tokenize
+
+    return [f"{hook_name(hook)}-{tokenize(hook)}" for hook in value]
 
 
 def parse_steps(

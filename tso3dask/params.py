@@ -79,8 +79,20 @@ def read_parameter_file(path: str | os.PathLike[str]) -> ParameterFile:
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: expected a dictionary of steps, got {type(tree).__name__}")
     steps, pipeline = _split(tree, path)
+    _refuse_hooks(steps, path)
     steps = expand_steps(steps, path.parent, origin=str(path))
     return ParameterFile(path, steps, _pipeline_parameters(pipeline, path))
+
+
+def _refuse_hooks(steps: Mapping[str, Any], path: Path) -> None:
+    """Refuse code that a file names: it comes from the command line or from Python alone."""
+    for step, values in steps.items():
+        for name in ("pre_hooks", "post_hooks"):
+            if isinstance(values, Mapping) and values.get(name) not in (None, "", [], (), "[]"):
+                raise InputError(
+                    f"{path}: {step}.{name}: hooks are not taken from files; give them on the "
+                    f"command line (--steps.{step}.{name}=module.function) or in Python"
+                )
 
 
 def merge_steps(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
@@ -131,6 +143,7 @@ def _step_file(path: str, step: str) -> dict[str, Any]:
         raise InputError(f"{path}: holds no parameters of step '{step}'")
     if "config_file" in own:
         raise InputError(f"{path}: a config_file may not name another one")
+    _refuse_hooks({step: own}, file)
     return expand_steps({step: own}, file.parent, origin=str(file))[step]
 
 

@@ -56,8 +56,8 @@ class StepParameters:
     search_output_file: bool = _p("boolean", True, "name the step's own file as the product")
     suffix: str | None = _p("string", None, "suffix of the step's own file; None: the step's name")
     input_dir: str | None = _p("string", None, "folder of the input", _NO)
-    pre_hooks: tuple[Any, ...] = _p("list", (), "code to run before the step", _NOT_YET)
-    post_hooks: tuple[Any, ...] = _p("list", (), "code to run after the step", _NOT_YET)
+    pre_hooks: tuple[Any, ...] = _p("hooks", (), "functions of the step's input, run before it")
+    post_hooks: tuple[Any, ...] = _p("hooks", (), "functions of the step's result, run after it")
 
 
 @dataclass(frozen=True, kw_only=True)

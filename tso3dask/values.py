@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tso3dask.errors import InputError
 
-__all__ = ["NOT_APPLICABLE", "Parameter", "Support", "parse_value"]
+__all__ = ["NOT_APPLICABLE", "Parameter", "Support", "hook_name", "parse_value"]
 
 NOT_APPLICABLE = "N/A"
 
@@ -34,7 +35,7 @@ class Support(Enum):
 class Parameter:
     """One parameter of one step: its name, type, default, bounds, support and a help sentence.
 
-    ``kind`` is one of boolean, integer, float, string, option, numbers, list, reference, file.
+    ``kind`` is one of boolean, integer, float, string, option, numbers, hooks, reference, file.
     ``size`` bounds the length of a ``numbers`` value. ``optional`` says that None is a value though
     it is not the default.
     """
@@ -69,7 +70,7 @@ class Parameter:
                 "integer": "an integer",
                 "float": "a number",
                 "string": "text",
-                "list": "a list",
+                "hooks": "functions or their dotted names",
                 "reference": "a file path or N/A",
                 "file": "a file path",
             }[self.kind]
@@ -102,6 +103,8 @@ def parse_value(parameter: Parameter, raw: Any) -> Any:
         raise _wrong(parameter, raw)
     try:
         result = _PARSERS[parameter.kind](parameter, value)
+    except InputError:
+        raise
     except (TypeError, ValueError):
         raise _wrong(parameter, raw) from None
     if parameter.minimum is not None and result < parameter.minimum:
@@ -189,8 +192,46 @@ def _numbers(parameter: Parameter, value: Any) -> str:
     return " ".join(str(part) for part in parts)
 
 
-def _list(_: Parameter, value: Any) -> tuple[Any, ...]:
-    return tuple(_items(value))
+def _hooks(parameter: Parameter, value: Any) -> tuple[Callable[..., Any], ...]:
+    given = [value] if callable(value) else _items(value)
+    return tuple(_hook(parameter, item) for item in given)
+
+
+def _hook(parameter: Parameter, item: Any) -> Callable[..., Any]:
+    """Return a function, imported if it is named ``package.module.function``."""
+    if isinstance(item, str):
+        item = _imported(parameter, item.strip().strip("'\""))
+    if not callable(item):
+        raise TypeError
+    return item
+
+
+def _imported(parameter: Parameter, name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    if not module or not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(
+            f"{parameter.full_name}: {name!r} is not the dotted name of a function, as "
+            "package.module.function"
+        )
+    try:
+        found = getattr(import_module(module), attribute)
+    except AttributeError:
+        raise InputError(f"{parameter.full_name}: {module} has no {attribute!r}") from None
+    except Exception as error:  # whatever the module does when it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{parameter.full_name}: {module} cannot be imported ({reason})"
+        ) from error
+    if not callable(found):
+        raise InputError(f"{parameter.full_name}: {name} is not a function")
+    return found
+
+
+def hook_name(hook: Any) -> str:
+    """Return what a hook is called in records: module and name of the function."""
+    hook = getattr(hook, "func", hook)  # a partial function
+    name = getattr(hook, "__qualname__", type(hook).__qualname__)
+    return f"{getattr(hook, '__module__', type(hook).__module__)}.{name}"
 
 
 def _path_text(value: Any) -> str:
@@ -221,7 +262,7 @@ _PARSERS: dict[str, Callable[[Parameter, Any], Any]] = {
     "string": _string,
     "option": _option,
     "numbers": _numbers,
-    "list": _list,
+    "hooks": _hooks,
     "reference": _reference,
     "file": _file,
 }

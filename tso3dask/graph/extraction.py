@@ -18,7 +18,7 @@ from tso3dask.graph.job import Job
 from tso3dask.graph.spectra import SpectrumSetup
 from tso3dask.io.journal import ChunkResult
 
-__all__ = ["SpectrumJob", "extract_pass", "first_correction", "spectral_block"]
+__all__ = ["DynamicSpectrum", "SpectrumJob", "extract_pass", "first_correction", "spectral_block"]
 
 SPECTRAL_BINS = 256
 """Columns of the dynamic spectrum that a run keeps for its figure."""
@@ -68,7 +68,7 @@ def extract_pass(
     rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
     if setup is not None:
         rows["white"] = np.full(b - a, np.nan)
-    dynamic = _Dynamic(job, a, b) if job.bin_rows and setup is not None else None
+    dynamic = DynamicSpectrum(job, a, b) if job.bin_rows and setup is not None else None
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, constants, write=True):
             here = slice(first - a, last - a)
@@ -88,7 +88,7 @@ def extract_pass(
     return ChunkResult(job.member, a, b, rows)
 
 
-class _Dynamic:
+class DynamicSpectrum:
     """Sums of a chunk's spectra in bins of time and wavelength, for the quick-look figure."""
 
     def __init__(self, job: SpectrumJob, a: int, b: int) -> None:
@@ -102,12 +102,14 @@ class _Dynamic:
         self._count = np.zeros(last - self._first + 1)
 
     def add(self, first: int, flux: np.ndarray) -> None:
+        """Add the spectra of integrations from ``first`` on."""
         binned = np.add.reduceat(np.nan_to_num(flux), self._edges, axis=1)
         place = (self._job.first_row + first + np.arange(len(flux))) // self._job.bin_rows
         np.add.at(self._sum, place - self._first, binned)
         np.add.at(self._count, place - self._first, 1)
 
     def rows(self) -> dict[str, np.ndarray]:
+        """Sums and counts, with the numbers of their bins in time."""
         return {
             "bins": np.arange(self._first, self._first + len(self._count)),
             "bin_sum": self._sum,

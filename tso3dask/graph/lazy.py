@@ -78,6 +78,9 @@ def member_datasets(plan: Outline, *, stage: str = "flagged") -> dict[str, xr.Da
         raise InputError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
+        if stage == "flagged" and plan.hooked:
+            datasets[_free(datasets, member.node)] = plan.hooked[member.index].pixels
+            continue
         program = _program_of(member, stage)
         tasks, constants = median_prologue(program)
         datasets[_free(datasets, member.node)] = program_dataset(
@@ -120,7 +123,10 @@ def x1dints(plan: Outline) -> xr.DataTree:
     plan = plan.fitted
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
-        if member.spectrum is not None:
+        hooked = plan.hooked[member.index].spectra if plan.hooked else None
+        if hooked is not None:
+            datasets[_free(datasets, member.node)] = hooked
+        elif member.spectrum is not None:
             job = SpectrumJob(
                 member.index,
                 member.program,
@@ -237,14 +243,18 @@ def phot(plan: Outline) -> xr.Dataset:
     for member in plan.members:
         setup = member.imaging
         assert setup is not None
+        hooked = plan.hooked[member.index].photometry if plan.hooked else None
+        if hooked is not None:
+            parts.append(hooked)
+            continue
         path = str(member.segment.path)
         job = ImagingJob(member.index, member.program, plan.budget.sub_block, path, setup)
         label = f"{member.label}-lazy-{tokenize(plan.token, member.chunks)[:16]}"
         parts.append(photometry_dataset(member.segment, job, member.chunks, label))
-    return _in_a_row(parts)
+    return in_a_row(parts)
 
 
-def _in_a_row(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+def in_a_row(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Join tables of one column per variable; NaN where a part has no such column."""
     first = parts[0]
     variables = {}
@@ -361,7 +371,10 @@ def whtlt(plan: Outline) -> xr.Dataset:
     nodes = [node for node in tree.leaves if node.has_data]
     members = [m for m in _in_time(plan) if m.spectrum is not None]
     for member, node in zip(members, nodes, strict=True):
-        sums[member.index] = white_light(node.to_dataset(), *plan.white_range).data
+        white = plan.hooked[member.index].white if plan.hooked else None
+        if white is None:
+            white = white_light(node.to_dataset(), *plan.white_range)
+        sums[member.index] = white.data
     offsets, position, stacked = {}, 0.0, []
     for member in plan.members:
         if member.index in sums:
@@ -396,7 +409,12 @@ def whtlt(plan: Outline) -> xr.Dataset:
             variables[name] = xr.Variable("integration", arrays[name], attrs)
         else:
             variables[name] = xr.Variable("integration", values, {"units": "d"})
-    return xr.Dataset(variables)
+    made = xr.Dataset(variables)
+    if plan.parameters.white_light.post_hooks:
+        from tso3dask.graph.hooks import hook_table
+
+        return hook_table(plan, made)
+    return made
 
 
 def placed_rows(blocks: list[np.ndarray], rows: list[np.ndarray]) -> tuple[np.ndarray, ...]:

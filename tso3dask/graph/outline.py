@@ -24,6 +24,7 @@ from tso3dask.ops.whitelight import repeated_times
 
 if TYPE_CHECKING:
     from tso3dask.graph.files import StepFile
+    from tso3dask.graph.hooks import HookedMember
 
 __all__ = ["Member", "Outline", "mode_of"]
 
@@ -153,6 +154,15 @@ class Outline:
         from tso3dask.graph.step_files import step_files
 
         return step_files(self)
+
+    @cached_property
+    def hooked(self) -> dict[int, HookedMember]:
+        """Datasets of each member with hooks; empty for a plan without."""
+        if not self.parameters.hooks:
+            return {}
+        from tso3dask.graph.hooks import hooked_members
+
+        return hooked_members(self)
 
     @property
     def spectra(self) -> list[Member]:

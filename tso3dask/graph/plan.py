@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Member", "Plan", "make_plan"]
 
 
+HOOKED_BYTES = 24 * 10**6
+"""Stored bytes of a chunk of a plan with hooks, which holds chunks as a whole."""
+
+
 class Plan(Outline):
     """Everything that a run will do. Made from headers; no pixel has been read.
 
@@ -84,6 +88,17 @@ class Plan(Outline):
         from tso3dask.graph import lazy
 
         return lazy.replaced(self)
+
+    def check(self) -> None:
+        """Refuse names of files that clash, and hooks that return what is of no use.
+
+        Hooks are called on lazy datasets; no pixel is read.
+        """
+        _ = self.files
+        if self.parameters.hooks:
+            from tso3dask.graph import lazy
+
+            lazy.make(self)
 
     def compute(self, *products: str, **options: Any) -> tuple[Any, ...]:
         """Compute several lazy products at once, sharing their work.
@@ -283,7 +298,7 @@ def make_plan(
             segment.bytes_per_integration,
             min(window, segment.nints),
             total=observation.nints,
-            requested=chunk_integrations,
+            requested=chunk_integrations or _hooked_chunk(parameters, segment),
         )
         exposure = exposure_name(segment)
         members.append(
@@ -295,7 +310,7 @@ def make_plan(
     budget = _budget(
         observation, parameters, setups, any(replaced), memory_limit, workers, separate_processes
     )
-    return Plan(
+    plan = Plan(
         observation,
         parameters,
         tuple(members),
@@ -305,6 +320,13 @@ def make_plan(
         _crds_in_use(references, found_parameters),
         found_parameters.summary,
     )
+    plan.check()
+    return plan
+
+
+def _hooked_chunk(parameters: PipelineParameters, segment: Segment) -> int | None:
+    """Integrations of a chunk that a task with hooks holds as a whole."""
+    return max(1, HOOKED_BYTES // segment.bytes_per_integration) if parameters.hooks else None
 
 
 def _crds_in_use(

@@ -90,7 +90,7 @@ def run_graph(
                 max(1, -(-totals[series] // DYNAMIC_BINS)),
                 outputs=outputs,
             )
-            part = spectrum_graph(job, member.chunks, label, journal)
+            part = _graph(plan, member, job, label, journal)
             spectrum += 1
             rows_before[series] += member.segment.nints
         else:
@@ -102,10 +102,23 @@ def run_graph(
                 member.imaging,
                 outputs=outputs,
             )
-            part = imaging_graph(image_job, member.chunks, label, journal)
+            part = _graph(plan, member, image_job, label, journal)
         graph.update(part.tasks)
         passes[member.index] = part.passes
     return graph, passes
+
+
+def _graph(
+    plan: Outline, member: Member, job: Any, label: str, journal: Journal | None
+) -> MemberGraph:
+    """Tasks of one member: fused, or from the datasets that hooks returned."""
+    if plan.hooked:
+        from tso3dask.graph.hooked_run import hooked_graph
+
+        return hooked_graph(member, plan.hooked[member.index], job, label, journal)
+    if isinstance(job, SpectrumJob):
+        return spectrum_graph(job, member.chunks, label, journal)
+    return imaging_graph(job, member.chunks, label, journal)
 
 
 def _series(member: Member) -> tuple[str, int]:

@@ -365,9 +365,11 @@ def member_spec(plan: Outline, member: Member, *, product: bool = True) -> Spect
     times = time_columns(member.times)
     if product and not plan.parameters.white_light.skip:
         times["MJD-AVG"] = member.mid_utc
+    hooked = plan.hooked[member.index].spectra if plan.hooked else None
+    wavelength = setup.wavelength if hooked is None else np.asarray(hooked["wavelength"].values)
     return SpectrumSpec(
         segment=member.segment,
-        wavelength=setup.wavelength,
+        wavelength=wavelength,
         units=setup.units,
         times=times,
         spectral_order=setup.spectral_order,

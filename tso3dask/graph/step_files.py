@@ -31,8 +31,8 @@ def step_files(plan: Outline) -> tuple[StepFile, ...]:
     files: list[StepFile] = []
     for make in _MAKERS:
         files += make(plan)
-    taken = Counter(_place(file) for file in files)
-    files = [f.renamed() if taken[_place(f)] > 1 and f.numbered else f for f in files]
+    taken = Counter((file.kind, _place(file)) for file in files)
+    files = [f.renamed() if taken[f.kind, _place(f)] > 1 and f.numbered else f for f in files]
     for place, count in Counter(_place(file) for file in files).items():
         if count > 1:
             who = " and ".join(dict.fromkeys(f.kind for f in files if _place(f) == place))

@@ -25,7 +25,7 @@ from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bounds
 from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
 from tso3dask.graph.extraction import SpectrumJob
-from tso3dask.graph.imaging import ImagingJob, imaging_setup
+from tso3dask.graph.imaging import ImagingJob, ImagingSetup, imaging_setup
 from tso3dask.graph.optimal import fit_image, settled_setup
 from tso3dask.graph.program import Block, Source
 from tso3dask.graph.replacement import member_replacements, replace_stage
@@ -67,7 +67,7 @@ def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
     """
     steps = parse_steps({"outlier_detection": parameters})
     stage = flag_stage(steps, dataset.sizes["integration"])
-    return _with_stage(dataset, stage).assign_attrs(outlier_detection="COMPLETE")
+    return with_stage(dataset, stage).assign_attrs(outlier_detection="COMPLETE")
 
 
 def pixel_replace(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
@@ -99,10 +99,10 @@ def pixel_replace(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
     if stage is None:  # images, which a pipeline leaves as they are
         stage = replace_stage(segment, steps)
     _require_whole_images(dataset, segment)
-    return _with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
+    return with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
 
 
-def _with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
+def with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
     """Append a stage to a dataset's program, or apply it to its arrays."""
     for name in ("sci", "err", "dq"):
         if name not in dataset:
@@ -279,9 +279,16 @@ def extract_1d(
     setup, notes = spectrum_setup(segment, steps, regions, table, {}, profile)
     if setup is None:
         raise InputError(f"{segment.path}: " + "; ".join(notes))
+    return spectra_of(dataset, segment, setup, steps.token())
+
+
+def spectra_of(
+    dataset: xr.Dataset, segment: Segment, setup: SpectrumSetup, content: str
+) -> xr.Dataset:
+    """Extract the spectra of a dataset with a setup made before; `content` names parameters."""
     program = common_program(dataset)
     if program is None or not program.stages or not isinstance(program.stages[-1], _MATCHING):
-        dataset = _with_stage(dataset, Match())
+        dataset = with_stage(dataset, Match())
         program = common_program(dataset)
     if setup.unsettled is not None:
         if "var_rnoise" not in dataset:
@@ -300,7 +307,7 @@ def extract_1d(
         pieces, upstream = _pieces(dataset, ("sci", "var_poisson", "var_rnoise", "var_flat"))
     job = SpectrumJob(0, program, _rows(segment), str(segment.path), setup)
     names = [dataset[n].data.name for n in CUBES if n in dataset]
-    token = tokenize(names, _content(setup), steps.token())
+    token = tokenize(names, _content(setup), content)
     chunks = _chunks(dataset, "integration")
     times = {str(k): v for k, v in dataset.coords.items() if v.dims == ("integration",)}
     spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
@@ -376,13 +383,20 @@ def tso_photometry(
     gain = gain or (None if override in (None, "N/A") else override)
     image = None if gain is None else reference.read_gain(gain, segment)
     setup, _ = imaging_setup(segment, steps, image)
+    return photometry_of(dataset, segment, setup, tokenize(steps.token(), gain))
+
+
+def photometry_of(
+    dataset: xr.Dataset, segment: Segment, setup: ImagingSetup, content: str
+) -> xr.Dataset:
+    """Photometry of a dataset with a setup made before; `content` names parameters."""
     program = common_program(dataset)
     pieces = None
     upstream: list[da.Array] = []
     if program is None:
         dataset = dataset.assign(_cubes_of(dataset))
         pieces, upstream = _pieces(dataset, ("sci", "err", "dq"))
-    token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], steps.token(), gain)
+    token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], content)
     job = ImagingJob(0, program, _rows(segment), str(segment.path), setup)
     chunks = _chunks(dataset, "integration")
     return lazy.photometry_dataset(segment, job, chunks, token, pieces, upstream)

@@ -151,18 +151,50 @@ def make_table(
 ) -> dict[str, Any]:
     """Columns of the photometry of a member, or of the white light."""
     if member is not None:
+        if plan.hooked:
+            return _hooked_photometry(plan, [member], [rows[member.index]])
         return photometry_columns([member], [rows[member.index]])
-    return _with_units(white_light_table(plan, [values.get("white") for values in rows]))
+    white = white_light_table(plan, [values.get("white") for values in rows])
+    return _after_hooks(plan, _with_units(white))
+
+
+def _hooked_photometry(
+    plan: Outline, members: Sequence[Member], rows: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, Any]:
+    """Photometry that went through hooks: its columns are in the rows, its units in datasets."""
+    from tso3dask.graph.hooks import columns_of
+
+    tables = []
+    for member, values in zip(members, rows, strict=True):
+        table = plan.hooked[member.index].photometry
+        assert table is not None
+        found = {n: (table[n].dims, values[f"column {n}"], table[n].attrs) for n in table}
+        tables.append(table.assign(found))
+    return columns_of(tables)
+
+
+def _after_hooks(plan: Outline, columns: dict[str, Any]) -> dict[str, Any]:
+    """White light after the hooks of its step."""
+    if not plan.parameters.white_light.post_hooks:
+        return columns
+    from tso3dask.graph.hooks import columns_of, hook_table, table_of
+
+    return columns_of([hook_table(plan, table_of(columns))])
 
 
 def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Columns of the tables that a plan writes, by kind, and ``notes`` on them."""
     tables: dict[str, Any] = {}
     if "phot" in plan.products:
-        tables["phot"] = photometry_columns(plan.members, rows)
+        hooked = bool(plan.hooked)
+        tables["phot"] = (
+            _hooked_photometry(plan, plan.members, rows)
+            if hooked
+            else photometry_columns(plan.members, rows)
+        )
     if "whtlt" in plan.products:
         white = white_light_table(plan, [values.get("white") for values in rows])
-        tables["whtlt"] = _with_units(white)
+        tables["whtlt"] = _after_hooks(plan, _with_units(white))
         tables["notes"] = list(white.notes)
         flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]
         if flux and np.isnan(np.concatenate(flux)).all():

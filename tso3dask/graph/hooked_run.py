@@ -1,0 +1,119 @@
+"""Tasks of a run with hooks: what they write is taken from lazy datasets, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.optimization import cull
+
+from tso3dask.graph.arrays import settled
+from tso3dask.graph.build import MemberGraph
+from tso3dask.graph.chunking import chunk_bounds
+from tso3dask.graph.execute import task_errors
+from tso3dask.graph.extraction import DynamicSpectrum, SpectrumJob
+from tso3dask.graph.files import columns_of_spectra
+from tso3dask.io.journal import ChunkResult, Journal
+from tso3dask.ops.dq import OUTLIER
+
+if TYPE_CHECKING:
+    from tso3dask.graph.hooks import HookedMember
+    from tso3dask.graph.outline import Member
+
+__all__ = ["hooked_graph"]
+
+
+def hooked_graph(
+    member: Member, hooked: HookedMember, job: Any, label: str, journal: Journal | None
+) -> MemberGraph:
+    """Tasks of a member: one per chunk that writes, and one that holds the photometry table.
+
+    Parameters
+    ----------
+    member : Member
+        The member.
+    hooked : HookedMember
+        Its datasets.
+    job : SpectrumJob or ImagingJob
+        Where rows go.
+    label : str
+        Ending of all keys.
+    journal : Journal, optional
+        Results that need no computing any more, and where new ones go.
+    """
+    graph = MemberGraph()
+    key = f"job-{label}"
+    graph.tasks[key] = job
+    bounds = chunk_bounds(member.chunks)
+    cubes = {name: hooked.pixels[name] for name in member.segment.cubes}
+    kinds = {name: "uint32" if name == "dq" else "float32" for name in cubes}
+    groups = [_pieces(graph, cubes, kinds, member.chunks)]
+    columns: dict[str, xr.DataArray] = {}
+    if hooked.spectra is not None:
+        names = {name for name, _ in columns_of_spectra()}
+        columns = {n: hooked.spectra[n.lower()] for n in names if n.lower() in hooked.spectra}
+    kinds = {name: "uint32" if name == "DQ" else "float64" for name in columns}
+    groups.append(_pieces(graph, columns, kinds, member.chunks))
+    white = {} if hooked.white is None else {"white": hooked.white}
+    groups.append(_pieces(graph, white, {"white": "float64"}, member.chunks))
+    arguments = [[group[i] for group in groups] for i in range(len(bounds))]
+    graph.add("hooked", label, hooked_pass, bounds, arguments, journal, key)
+    if hooked.photometry is not None:
+        table = {str(n): v for n, v in hooked.photometry.data_vars.items()}
+        whole = (sum(member.chunks),)
+        kinds = {name: str(array.dtype) for name, array in table.items()}
+        (pieces,) = _pieces(graph, table, kinds, whole)
+        ends = [(0, whole[0])]
+        graph.add("table", label, table_pass, ends, [(pieces,)], journal, key)
+    wanted = [key for keys in graph.passes.values() for key in keys]
+    graph.tasks, _ = cull(graph.tasks, wanted)
+    return graph
+
+
+def _pieces(
+    graph: MemberGraph,
+    variables: Mapping[str, xr.DataArray],
+    kinds: Mapping[str, str],
+    chunks: tuple[int, ...],
+) -> list[list[Any]]:
+    """Name and key of each variable for each chunk; their graphs are added."""
+    pieces: list[list[Any]] = [[] for _ in chunks]
+    for name, variable in variables.items():
+        data = variable.transpose("integration", ...).data
+        if not isinstance(data, da.Array):
+            data = da.from_array(np.asarray(data), chunks=-1)
+        rest = dict.fromkeys(range(1, data.ndim), -1)
+        array = settled(data.astype(kinds[name]).rechunk({0: chunks, **rest}))
+        graph.tasks.update(dict(array.__dask_graph__()))
+        for i, piece in enumerate(pieces):
+            piece.append([name, (array.name, i, *(0,) * (array.ndim - 1))])
+    return pieces
+
+
+def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, white: Any) -> ChunkResult:
+    """Task: write what datasets hold for the integrations ``a:b``; give back their white light."""
+    arrays = {name: np.ascontiguousarray(values) for name, values in cubes}
+    spectra = {name: np.asarray(values) for name, values in columns}
+    flagged = np.count_nonzero(arrays["dq"] & np.uint32(OUTLIER), axis=(1, 2))
+    rows = {"n_outliers": flagged.astype(np.int64)}
+    with task_errors(job.path, a, b):
+        for output in job.outputs:
+            if output.point is not None:
+                output.put(a, b, arrays)
+        if spectra:
+            job.put_measured(a, b, spectra)
+    rows |= {name: np.asarray(values) for name, values in white}
+    if isinstance(job, SpectrumJob) and job.bin_rows and spectra:
+        dynamic = DynamicSpectrum(job, a, b)
+        dynamic.add(a, spectra["FLUX"])
+        rows |= dynamic.rows()
+    return ChunkResult(job.member, a, b, rows)
+
+
+def table_pass(job: Any, a: int, b: int, columns: Any) -> ChunkResult:
+    """Task: hold the photometry table of a member."""
+    rows = {f"column {name}": np.asarray(values) for name, values in columns}
+    return ChunkResult(job.member, a, b, rows)

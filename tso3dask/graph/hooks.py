@@ -1,0 +1,183 @@
+"""Hooks: functions of a user on the datasets of one segment, between the steps.
+
+A plan with hooks does not fuse reading, flagging and extraction into one task: each step works on
+the lazy dataset that the step or the hook before it returned (`tso3dask.graph.steps`), and what a
+run writes is taken from these datasets chunk by chunk. Hooks are called when the plan is made, so
+that what cannot be used is refused before any pixel is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from tso3dask.errors import InputError, NotYetError, Tso3Error
+from tso3dask.graph import lazy, steps
+from tso3dask.graph.dataset import source_dataset
+from tso3dask.graph.files import CubesFile, SpectraFile, TableFile
+from tso3dask.graph.stages import flag_stage
+from tso3dask.values import hook_name
+
+if TYPE_CHECKING:
+    from tso3dask.graph.outline import Member, Outline
+
+__all__ = ["HookedMember", "hook_table", "hooked_members"]
+
+
+@dataclass(frozen=True, eq=False)
+class HookedMember:
+    """Lazy datasets of one member, hooks included.
+
+    Attributes
+    ----------
+    pixels : Dataset
+        As crfints have them.
+    photometry : Dataset or None
+        Rows of the photometry table.
+    spectra : Dataset or None
+        As x1dints has them.
+    white : DataArray or None
+        White light.
+    """
+
+    pixels: xr.Dataset
+    photometry: xr.Dataset | None = None
+    spectra: xr.Dataset | None = None
+    white: xr.DataArray | None = None
+
+
+def hooked_members(plan: Outline) -> dict[int, HookedMember]:
+    """Datasets of every member by its place in the association.
+
+    Raises
+    ------
+    InputError
+        If a hook fails or returns something that the next step cannot use.
+    """
+    for file in plan.files:
+        if not isinstance(file, (SpectraFile, TableFile)) and not (
+            isinstance(file, CubesFile) and file.kind == "outlier_detection"
+        ):
+            raise NotYetError(f"{file.kind} files are not written yet by a run with hooks")
+    if plan.kind != "imaging" and not plan.parameters.adaptive_trace_model.skip:
+        raise NotYetError("adaptive_trace_model cannot be combined with hooks yet")
+    if any(m.spectrum is not None and m.spectrum.unsettled is not None for m in plan.members):
+        raise NotYetError(
+            "extract_1d.optimize_psf_location cannot be combined with hooks yet: set it to False"
+        )
+    return {member.index: _hooked(plan, member) for member in plan.members}
+
+
+def _hooked(plan: Outline, member: Member) -> HookedMember:
+    parameters, segment = plan.parameters, member.segment
+    dataset = source_dataset(segment, member.chunks)
+    dataset = _through(plan, "outlier_detection", "pre_hooks", dataset)
+    if plan.flags:
+        dataset = steps.with_stage(dataset, flag_stage(parameters, segment.nints))
+        dataset = dataset.assign_attrs(outlier_detection="COMPLETE")
+    pixels = dataset = _through(plan, "outlier_detection", "post_hooks", dataset)
+    if member.imaging is not None:
+        dataset = _through(plan, "tso_photometry", "pre_hooks", dataset)
+        table = steps.photometry_of(dataset, segment, member.imaging, plan.token)
+        return HookedMember(pixels, _through(plan, "tso_photometry", "post_hooks", table))
+    if member.spectrum is None:
+        return HookedMember(pixels)
+    for step in ("adaptive_trace_model", "pixel_replace"):
+        dataset = _through(plan, step, "pre_hooks", dataset)
+        point = member.program.point_after(step)
+        if point is not None:
+            dataset = steps.with_stage(dataset, member.program.stages[point - 1])
+        dataset = _through(plan, step, "post_hooks", dataset)
+    dataset = _through(plan, "extract_1d", "pre_hooks", dataset)
+    spectra = steps.spectra_of(dataset, segment, member.spectrum, plan.token)
+    spectra = _through(plan, "extract_1d", "post_hooks", spectra)
+    summed = _through(plan, "white_light", "pre_hooks", spectra)
+    return HookedMember(pixels, None, spectra, steps.white_light(summed, *plan.white_range))
+
+
+def hook_table(plan: Outline, table: xr.Dataset) -> xr.Dataset:
+    """White-light table after the hooks of its step."""
+    return _through(plan, "white_light", "post_hooks", table)
+
+
+def _through(plan: Outline, step: str, when: str, dataset: xr.Dataset) -> xr.Dataset:
+    """Result of the hooks before or after a step, one after the other."""
+    for hook in getattr(plan.parameters.step(step), when):
+        where = f"{step}.{when}: {hook_name(hook)}"
+        try:
+            result = hook(dataset)
+        except Tso3Error:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{where} failed ({reason})") from error
+        if result is not None:
+            dataset = _usable(where, dataset, result)
+    return dataset
+
+
+def _usable(where: str, given: xr.Dataset, result: Any) -> xr.Dataset:
+    """Check that the next step can work with what a hook returned."""
+    if not isinstance(result, xr.Dataset):
+        raise InputError(
+            f"{where} returned {type(result).__name__}; expected an xarray Dataset, or None to "
+            "leave it unchanged"
+        )
+    for name, variable in given.data_vars.items():
+        if name not in result:
+            raise InputError(f"{where} returned a dataset without {name!r}; keep all variables")
+        found, expected = result[name].dims, variable.dims
+        if set(found) != set(expected):
+            raise InputError(f"{where}: {name!r} has dims {found}, expected {expected}")
+        sizes = {dim: result.sizes[dim] for dim in expected}
+        wanted = {dim: given.sizes[dim] for dim in expected}
+        if sizes != wanted:
+            raise InputError(f"{where}: {name!r} has sizes {sizes}, expected {wanted}")
+        if result[name].dtype.kind not in "biuf":
+            raise InputError(f"{where}: {name!r} is {result[name].dtype}, expected numbers")
+    if "wavelength" in given.coords and "wavelength" not in result.coords:
+        raise InputError(f"{where} returned spectra without the coordinate 'wavelength'; keep it")
+    path = given.attrs.get("path")
+    if path is not None and result.attrs.get("path") != path:
+        raise InputError(
+            f"{where}: attrs['path'] is {result.attrs.get('path')!r}, expected {path!r}; keep "
+            "attributes (xarray.set_options(keep_attrs=True))"
+        )
+    return result
+
+
+def table_of(columns: dict[str, tuple[Any, str | None]]) -> xr.Dataset:
+    """Dataset of the columns of a table."""
+    return xr.Dataset(
+        {
+            name: xr.Variable("integration", np.asarray(values), {"units": unit} if unit else {})
+            for name, (values, unit) in columns.items()
+        }
+    )
+
+
+def columns_of(tables: Sequence[xr.Dataset]) -> dict[str, tuple[Any, str | None]]:
+    """Columns of tables in a row; NaN where one of them has no such column.
+
+    Raises
+    ------
+    InputError
+        If a variable is not one number per row.
+    """
+    joined = tables[0] if len(tables) == 1 else lazy.in_a_row(tables)
+    columns = {}
+    for name, variable in joined.compute(scheduler="synchronous").data_vars.items():
+        if variable.dims != ("integration",):
+            raise InputError(f"the table has {name!r} with dims {variable.dims}, expected rows")
+        columns[str(name)] = (variable.values, _unit(str(name), variable.attrs.get("units")))
+    return columns
+
+
+def _unit(name: str, unit: str | None) -> str | None:
+    """Times have no unit in the tables that are written."""
+    time = name in ("MJD", "BJD_TDB") or name.startswith(("MJD_", "BJD_"))
+    return None if time else unit
