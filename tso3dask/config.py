@@ -44,6 +44,7 @@ __all__ = [
     "TsoPhotometry",
     "UnsupportedParameterError",
     "WhiteLight",
+    "hook_name",
     "nearest",
     "parameters_of",
     "parse_steps",
@@ -157,7 +158,10 @@ class PipelineParameters:
         }
 
     def token(self) -> str:
-        """Return a digest, equal in every process, of the values that have an effect."""
+        """Return a digest, equal in every process, of the values that have an effect.
+
+        Of hooks it knows the names alone; plans add their content.
+        """
         values = {
             step: {
                 name: _content(getattr(self.step(step), name))
@@ -174,12 +178,8 @@ class PipelineParameters:
 
 
 def _content(value: Any) -> Any:
-    """Value of a parameter, or names of the content of functions."""
-    if not isinstance(value, tuple) or not value:
-        return value
-    from dask.tokenize import tokenize
-
-    return [f"{hook_name(hook)}-{tokenize(hook)}" for hook in value]
+    """Value of a parameter, or names of functions."""
+    return [hook_name(hook) for hook in value] if isinstance(value, tuple) else value
 
 
 def parse_steps(

@@ -178,11 +178,21 @@ def test_parameters_with_hooks(tmp_path):
     other = parse_steps({"extract_1d": {"post_hooks": [unchanged]}})
     assert one.token() != other.token()
     assert other.token() == parse_steps({"extract_1d": {"post_hooks": unchanged}}).token()
-    three, four = (functools.partial(np.add, n) for n in (3, 4))
-    assert (
-        parse_steps({"extract_1d": {"post_hooks": [three]}}).token()
-        != parse_steps({"extract_1d": {"post_hooks": [four]}}).token()
-    )
+
+
+def test_names_of_results_tell_hooks_apart(spectra):
+    def token(*hooks):
+        steps = {**spectra.steps, "extract_1d": {**spectra.steps["extract_1d"]}}
+        steps["extract_1d"]["post_hooks"] = hooks
+        return tso3.plan(spectra.asn, steps).token
+
+    def scaled(dataset, factor):
+        return dataset.assign(flux=(dataset.flux * factor).assign_attrs(dataset.flux.attrs))
+
+    hooks = [functools.partial(scaled, factor=f) for f in (3, 4)]
+    tokens = [token(), token(hooks[0]), token(hooks[1]), token(*hooks), token(*hooks[::-1])]
+    assert len(set(tokens)) == 5
+    assert token(hooks[0]) == token(functools.partial(scaled, factor=3))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tso3dask.config import hook_name
+
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
@@ -127,6 +129,8 @@ def _parameter_text(plan: Outline, step: str, name: str) -> str:
     """Value of a parameter, and where it comes from if not from the call itself."""
     origin = plan.parameters.origins.get(f"{step}.{name}")
     value = getattr(plan.parameters.step(step), name)
+    if isinstance(value, tuple):
+        value = ", ".join(hook_name(hook) for hook in value)
     return f"{name}={value}" + (f" ({origin})" if origin else "")
 
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from tso3dask.config import hook_name
 from tso3dask.errors import InputError, NotYetError, Tso3Error
 from tso3dask.graph import lazy, steps
 from tso3dask.graph.dataset import source_dataset
 from tso3dask.graph.files import CubesFile, SpectraFile, TableFile
 from tso3dask.graph.stages import flag_stage
-from tso3dask.values import hook_name
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline

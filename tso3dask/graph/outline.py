@@ -190,7 +190,7 @@ class Outline:
             for m in self.members
         ]
         programs = [m.program.token for m in self.members]
-        parameters = self.parameters.token()
+        parameters = self.parameters.token(), self.parameters.hooks
         used = (parameters, files, self.crds)
         return tokenize(tso3dask.__version__, programs, used, self.names.phot)
 
