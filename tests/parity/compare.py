@@ -1,9 +1,9 @@
 """Compare all products of two runs, ours and jwst's, and say in words what differs.
 
 Strict by default: the order of extensions, keywords, columns and meta entries counts as well as
-their values. What may differ is listed in `IGNORED` (here) and in the modules that look into the
-files, each with its reason; anything else is a finding. Beside the findings a comparison keeps one
-record per quantity (largest difference and tolerance), so that a table of them can be made.
+their values. What may differ is listed in `stated`, each with its reason; anything else is a
+finding. Beside the findings a comparison keeps one record per quantity (largest difference and
+tolerance), so that a table of them can be made.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Comparison:
         return False
 
     def number(self, where: str, ours: float, theirs: float, tolerance: float) -> None:
-        """Expect two numbers of a header to be equal to a relative tolerance."""
-        if not abs(ours - theirs) <= tolerance * abs(theirs):
+        """Expect two numbers of a header to be equal to a relative tolerance, types included."""
+        if type(ours) is not type(theirs) or not abs(ours - theirs) <= tolerance * abs(theirs):
             self.find(where, f"{ours!r} instead of {theirs!r}")
 
     def same_names(self, where: str, ours: Iterable[str], theirs: Iterable[str]) -> bool:

@@ -8,28 +8,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from compare import EXACT, TOLERANCE, Comparison
+from stated import IN_EXTENSION, KEYWORDS
 
 __all__ = ["compare_fits"]
-
-IGNORED = {
-    "DATE": "when the file was written",
-    "CAL_VER": "version of the program that wrote the file",
-    "CAL_VCS": "revision of the program that wrote the file",
-    "CRDS_VER": "version of the CRDS client that was in use",
-    "CRDS_CTX": "context of the CRDS server that was in use",
-    "HISTORY": "free text in which a program names itself",
-    "CHECKSUM": "covers the keywords above",
-    "DATASUM": "covers the keywords above",
-}
-"""Keywords of any header, and columns of the table of member headers, that may differ."""
-
-IGNORED_IN = {
-    "ASDF": {
-        "NAXIS1": "length of the tree as text, which names the programs",
-        "TFORM1": "the same",
-    }
-}
-"""Keywords that may differ in one extension."""
 
 ERROR_OF = {
     "FLUX": "FLUX_ERROR",
@@ -44,7 +25,7 @@ NUMBERS = {
     "EXTRYSTR": 1e-12,
     "EXTRYSTP": 1e-12,
 }
-"""Keywords that are computed: relative tolerance, and 14 is as good as 14.0."""
+"""Keywords that are computed: relative tolerance."""
 
 COMPUTED_IMAGES = {"profile", "model", "residual"}
 """Endings of files whose images are computed, not copied."""
@@ -90,13 +71,13 @@ def _pairs(left: fits.HDUList, right: fits.HDUList) -> list[tuple[Any, Any]]:
 
 
 def _cards(header: fits.Header, name: str) -> list[fits.card.Card]:
-    skipped = IGNORED.keys() | IGNORED_IN.get(name, {}).keys()
+    skipped = KEYWORDS.keys() | IN_EXTENSION.get(name, {}).keys()
     return [card for card in header.cards if card.keyword not in skipped]
 
 
 def _without_widths(cards: list[fits.card.Card]) -> list[fits.card.Card]:
     """Leave out the widths of columns that may differ, and of the row with them."""
-    free = {c.keyword[5:] for c in cards if c.keyword.startswith("TTYPE") and c.value in IGNORED}
+    free = {c.keyword[5:] for c in cards if c.keyword.startswith("TTYPE") and c.value in KEYWORDS}
     return [c for c in cards if c.keyword not in {"NAXIS1", *(f"TFORM{n}" for n in free)}]
 
 
@@ -134,7 +115,7 @@ def compare_columns(result: Comparison, kind: str, where: str, ours: Any, theirs
         result.find(where, f"{len(ours.data)} rows instead of {len(theirs.data)}")
         return
     for name in theirs.columns.names:
-        if theirs.name == "HDRTAB" and name in IGNORED:
+        if theirs.name == "HDRTAB" and name in KEYWORDS:
             continue
         mine, column = np.asarray(ours.data[name]), np.asarray(theirs.data[name])
         exact = theirs.name != "EXTRACT1D" or name in EXACT_COLUMNS

@@ -14,28 +14,10 @@ import numpy as np
 import yaml
 from astropy.io import fits
 from compare import Comparison
-from compare_fits import IGNORED, label_of
+from compare_fits import label_of
+from stated import ENTRIES, KEYWORDS
 
 __all__ = ["compare_models", "compare_trees"]
-
-IGNORED_META = {
-    "meta.date": "when the file was written",
-    "meta.calibration_software_version": "version of the program that wrote the file",
-    "meta.calibration_software_revision": "revision of the program that wrote the file",
-    "meta.ref_file.crds.sw_version": "version of the CRDS client that was in use",
-    "meta.ref_file.crds.context_used": "context of the CRDS server that was in use",
-}
-"""Entries of a model that may differ; the same in each spectrum of a file."""
-
-IGNORED_TREE = {
-    "asdf_library": "the version of asdf",
-    "history": "free text in which programs name themselves, and versions of their extensions",
-    "cal_logs": "the messages of jwst's own run",
-    "_fits_hash": "covers the header, with the date",
-    **IGNORED_META,
-}
-"""Entries of the ASDF text that may differ."""
-
 
 NUMBERS = {
     "extraction_xstart": 1e-12,
@@ -43,7 +25,7 @@ NUMBERS = {
     "extraction_ystart": 1e-12,
     "extraction_ystop": 1e-12,
 }
-"""Entries that are computed: relative tolerance, and 14 is as good as 14.0."""
+"""Entries that are computed: relative tolerance."""
 
 Leaf = tuple[str, str]
 
@@ -81,12 +63,7 @@ def _open(path: Path) -> tuple[Any, set[str]]:
 
 def _flat(model: Any) -> dict[str, Any]:
     entries = model.to_flat_dict(include_arrays=False).items()
-    return {
-        k: v
-        for k, v in entries
-        if not any(k == name or k.endswith("." + name) for name in IGNORED_META)
-        and k.split(".")[0] not in IGNORED_TREE
-    }
+    return {k: v for k, v in entries if not _ignored(k) and k.split(".")[0] not in ENTRIES}
 
 
 def _compare_meta(result: Comparison, where: str, left: Any, right: Any) -> None:
@@ -162,7 +139,8 @@ def _same_number(key: str, ours: Leaf, theirs: Leaf) -> bool:
     tolerance = next((t for name, t in NUMBERS.items() if key.endswith(name)), None)
     if tolerance is None:
         return False
-    return abs(float(ours[1]) - float(theirs[1])) <= tolerance * abs(float(theirs[1]))
+    close = abs(float(ours[1]) - float(theirs[1])) <= tolerance * abs(float(theirs[1]))
+    return close and ours[0] == theirs[0]
 
 
 def _tree(path: Path) -> dict[str, Leaf]:
@@ -182,7 +160,7 @@ def _free_widths(root: Any) -> tuple[str, ...]:
             columns = dict((k.value, v) for k, v in node.value)["datatype"].value
             names = [dict((k.value, v.value) for k, v in c.value)["name"] for c in columns]
             return tuple(
-                f"hdrtab.datatype[{i}].datatype" for i, n in enumerate(names) if n in IGNORED
+                f"hdrtab.datatype[{i}].datatype" for i, n in enumerate(names) if n in KEYWORDS
             )
     return ("hdrtab.datatype[-]",)
 
@@ -200,7 +178,7 @@ def _blocks(content: bytes) -> list[str]:
 
 
 def _ignored(path: str) -> bool:
-    return any(path == name or path.endswith(f".{name}") for name in IGNORED_TREE)
+    return any(path == name or path.endswith(f".{name}") for name in ENTRIES)
 
 
 def _leaves(node: Any, path: str, blocks: list[str]) -> Iterator[tuple[str, Leaf]]:

@@ -110,15 +110,10 @@ def run_ours(given: Input, folder: Path, chunk: int | None = 5, **options: Any) 
 @contextlib.contextmanager
 def nothing_of_crds_ignored() -> Iterator[None]:
     """Compare version and context of CRDS as well, which differ where only one side asked it."""
-    import compare_fits
-    import compare_models
+    import stated
 
     with contextlib.ExitStack() as stack:
-        for table in (
-            compare_fits.IGNORED,
-            compare_models.IGNORED_META,
-            compare_models.IGNORED_TREE,
-        ):
+        for table in (stated.KEYWORDS, stated.ENTRIES):
             kept = {k: v for k, v in table.items() if "crds" not in k.lower()}
             stack.enter_context(mock.patch.dict(table, kept, clear=True))
         yield

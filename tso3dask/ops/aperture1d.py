@@ -92,7 +92,7 @@ class Aperture:
     def header_limits(self) -> dict[str, float | int | None]:
         """Limits as 1-based pixels: EXTRXSTR, EXTRXSTP, EXTRYSTR and EXTRYSTP."""
         along = tuple(None if v is None else int(v) + 1 for v in (self.left, self.right))
-        across = (float(self.lower) + 1, float(self.upper) + 1)
+        across = (self.lower + 1, self.upper + 1)
         x, y = (along, across) if self.dispaxis == HORIZONTAL else (across, along)
         return {"EXTRXSTR": x[0], "EXTRXSTP": x[1], "EXTRYSTR": y[0], "EXTRYSTP": y[1]}
 
@@ -146,7 +146,8 @@ def box_profile(
     profile : ndarray
         Weights ``(y, x)``, float64.
     lower, upper : float
-        Mean limits across the dispersion.
+        Mean limits across the dispersion; as the reference has them, so that an integer stays
+        one, where they are its start and stop.
     """
     ny, nx = shape
     horizontal = params.dispaxis == HORIZONTAL
@@ -195,7 +196,7 @@ def box_profile(
     along = profile if horizontal else profile.T
     along[:, : int(np.ceil(first))] = 0
     along[:, int(np.floor(last)) + 1 :] = 0
-    return profile, float(lower), float(upper)
+    return profile, lower, upper
 
 
 def _polynomial(coefficients: tuple[float, ...], variable: Image) -> Image:
