@@ -15,7 +15,7 @@ import numpy as np
 
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
-from tso3dask.graph.spectra import SpectrumSetup
+from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.io.journal import ChunkResult
 
 __all__ = ["DynamicSpectrum", "SpectrumJob", "extract_pass", "first_correction", "spectral_block"]

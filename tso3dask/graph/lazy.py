@@ -19,7 +19,7 @@ from tso3dask.graph.dataset import coordinates, program_dataset
 from tso3dask.graph.extraction import SpectrumJob, spectral_block
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
 from tso3dask.graph.program import Program
-from tso3dask.graph.spectra import SpectrumSetup
+from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment, open_segment

@@ -18,7 +18,7 @@ from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.graph.execute import compute, task_errors
 from tso3dask.graph.job import Job
-from tso3dask.graph.spectra import SpectrumSetup
+from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.segment import Segment
 

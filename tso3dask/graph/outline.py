@@ -15,7 +15,7 @@ from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.graph.chunking import Budget
 from tso3dask.graph.imaging import ImagingSetup
 from tso3dask.graph.program import Program
-from tso3dask.graph.spectra import SpectrumSetup
+from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
 from tso3dask.io.observation import Observation

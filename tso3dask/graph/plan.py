@@ -20,7 +20,8 @@ from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.replacement import ReplacePixels, member_replacements, trace_model_status
-from tso3dask.graph.spectra import SpectraCache, SpectrumSetup, spectrum_setup
+from tso3dask.graph.spectra import SpectraCache, spectrum_setup
+from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
 from tso3dask.io.asn import read_association

@@ -29,7 +29,8 @@ from tso3dask.graph.imaging import ImagingJob, ImagingSetup, imaging_setup
 from tso3dask.graph.optimal import fit_image, settled_setup
 from tso3dask.graph.program import Block, Source
 from tso3dask.graph.replacement import member_replacements, replace_stage
-from tso3dask.graph.spectra import SpectrumSetup, spectrum_setup
+from tso3dask.graph.spectra import spectrum_setup
+from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prologue
 from tso3dask.io import reference
 from tso3dask.io.pixels import ArraySpec
