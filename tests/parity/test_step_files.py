@@ -75,6 +75,29 @@ CASES = [
     ),
     files(
         spectrum(
+            "prism-replaced",
+            "nrs_prism",
+            {"pixel_replace": {"skip": False, "save_results": True}, **SPECTRA},
+            edit=damage,
+            seed=12,
+        ),
+        "replace",
+        "1d",
+    ),
+    files(
+        spectrum(
+            "lrs-replaced-unflagged",
+            "mir_lrs-slitless",
+            {
+                "outlier_detection": {"skip": True},
+                "pixel_replace": {"skip": False, "save_results": True, "algorithm": "fit_profile"},
+            },
+            seed=13,
+        ),
+        "replace",
+    ),
+    files(
+        spectrum(
             "prism-unflagged",
             "nrs_prism",
             {"outlier_detection": {"skip": True}, **SPECTRA},

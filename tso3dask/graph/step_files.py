@@ -154,6 +154,22 @@ def _extraction_images(plan: Outline) -> Iterator[StepFile]:
             )
 
 
+def _pixel_replace(plan: Outline) -> Iterator[StepFile]:
+    from tso3dask.graph.sinks import step_status
+
+    step = plan.parameters.pixel_replace
+    if not wants_file(step):
+        return
+    status = {name: value for name, value in step_status(plan).items() if name != "extract_1d"}
+    for member in plan.members:
+        point = member.program.point_after(step.step)
+        if point is None:
+            continue
+        base = member_name(plan, member)
+        names = _names(plan, step, base, member, step.suffix or step.step, asn_id=True)
+        yield CubesFile(kind=step.step, point=point, steps=status, **names)
+
+
 def _extract_1d(plan: Outline) -> Iterator[StepFile]:
     from tso3dask.graph.sinks import member_spec, step_status
 
@@ -191,5 +207,12 @@ def _white_light(plan: Outline) -> Iterator[StepFile]:
         yield TableFile(kind=step.step, name=_in(step, name))
 
 
-_MAKERS = (_outlier_detection, _catalogs, _extraction_images, _extract_1d, _white_light)
+_MAKERS = (
+    _outlier_detection,
+    _catalogs,
+    _pixel_replace,
+    _extraction_images,
+    _extract_1d,
+    _white_light,
+)
 """One function per step, in the order of the steps; each yields files of a plan."""

@@ -38,6 +38,8 @@ __all__ = ["CrfintsSink", "crfints_size"]
 _BUFFER = 256 * 1024
 _STEPS = {
     "outlier_detection": ("S_OUTLIR", "Outlier Detection"),
+    "adaptive_trace_model": ("S_TRCMOD", "Adaptive Trace Model"),
+    "pixel_replace": ("S_PXREPL", "Pixel Replacement"),
 }
 _BEFORE_OUTLIER = ("S_MSAFLG", "S_LINEAR", "S_JUMP", "S_GANSCL", "S_FLAT", "S_DQINIT", "S_WCS")
 
@@ -371,8 +373,22 @@ def _set_step(header: fits.Header, step: str, status: str) -> None:
     if keyword in header:
         header[keyword] = status
         return
-    after = next((k for k in _BEFORE_OUTLIER if k in header), None)
-    if after is None:
+    before = _BEFORE_OUTLIER if step == "outlier_detection" else _status_keywords(keyword)
+    after = next((k for k in before if k in header), None)
+    if after is not None:
+        header.insert(after, (keyword, status, comment), after=True)
+        return
+    following = next((k for k in header if k.startswith("S_")), None)
+    if following is None:
         header.append((keyword, status, comment), end=True)
     else:
-        header.insert(after, (keyword, status, comment), after=True)
+        header.insert(following, (keyword, status, comment))
+
+
+def _status_keywords(keyword: str) -> list[str]:
+    """Keywords of steps that stand before one, nearest first."""
+    from tso3dask.io.blend import schema_attributes
+
+    steps = [a for a in schema_attributes("CubeModel").values() if ".cal_step." in a.path]
+    known = [a.keyword for a in steps if a.keyword]
+    return known[: known.index(keyword)][::-1]
