@@ -255,6 +255,23 @@ NAMES = {
 }
 
 
+@pytest.mark.parametrize("step", ["OutlierDetectionStep", "PixelReplaceStep", "Extract1dStep"])
+def test_models_without_a_name(step, simulated, tmp_path, monkeypatch):
+    observation = simulated("nrs_prism")
+    own = observation.steps["extract_1d"] if step == "Extract1dStep" else {}
+    found = []
+    for side, cls in zip(("ours", "jwst"), both(step), strict=True):
+        (tmp_path / side).mkdir()
+        monkeypatch.chdir(tmp_path / side)
+        model = opened(observation.members[1])
+        model.meta.filename = None
+        names = [cls.call(model, **own, **QUIET).meta.filename]
+        names += [cls.call(model, output_file="mine", **own, **QUIET).meta.filename]
+        assert model.meta.filename is None
+        found.append((names, listing(tmp_path / side)))
+    assert found[0] == found[1]
+
+
 STEPS_THAT_SAVE = ["OutlierDetectionStep", "PixelReplaceStep", "Extract1dStep", "WhiteLightStep"]
 
 

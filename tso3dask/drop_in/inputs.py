@@ -138,11 +138,11 @@ def path_of(given: Any, input_dir: str | None = None) -> Path:
 def _saved(model: Any, folder: Path, default: str) -> Path:
     """Save a model under its own name without changing it."""
     filename, date, kind = model.meta.filename, model.meta.date, model.meta.model_type
-    path = folder / PurePath(str(filename or default)).name
+    path = (folder / PurePath(str(filename or default)).name).with_suffix(".fits")
     if path.exists():
         raise InputError(f"two of the open models are called {path.name}; set meta.filename")
     try:
-        model.save(str(path.with_suffix(".fits")))
+        model.save(str(path))
     finally:
         model.meta.filename, model.meta.date, model.meta.model_type = filename, date, kind
-    return path.with_suffix(".fits")
+    return path

@@ -163,6 +163,8 @@ class Step(WithParameters):
             self.output_use_model or (named is None and not self.search_output_file)
         ):
             named = result.meta.filename
+        if named is None and self.search_output_file:
+            named = self.output_file
         if named is None:
             named = given.meta.filename if is_model(given) else os.fspath(given)
         named = named or f"step_{self.name}{self.output_ext}"

@@ -53,6 +53,13 @@ class _OnPixels(Step):
             yield make_plan(path, steps), output
 
 
+def _named_as(given: Any, result: Any) -> Any:
+    """Give a result the name of the open model that it was made of, if it has one or not."""
+    if is_model(given):
+        result.meta.filename = given.meta.filename
+    return result
+
+
 class OutlierDetectionStep(_OnPixels):
     """Flag pixels that deviate from their median in time.
 
@@ -68,7 +75,7 @@ class OutlierDetectionStep(_OnPixels):
             (product,) = result.products["crfints"]
             segment = plan.members[0].segment
             date = given.meta.date if is_model(given) else segment.get("DATE")
-            return detached_model(product, segment, date)
+            return _named_as(given, detached_model(product, segment, date))
 
 
 class TSOPhotometryStep(_OnPixels):
@@ -98,7 +105,7 @@ class Extract1dStep(_OnPixels):
             result = plan.run(folder, overwrite=True)
             told(result.notes)
             (product,) = result.products["x1dints"]
-            return step_spectra(product, plan.members[0].segment)
+            return _named_as(given, step_spectra(product, plan.members[0].segment))
 
 
 class PixelReplaceStep(Step):
