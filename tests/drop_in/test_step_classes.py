@@ -216,8 +216,26 @@ def test_input_folder(spectroscopy, here):
 
 def test_hooks_that_would_do_nothing_are_refused(spectroscopy, products):
     with pytest.raises(NotYetError, match="WhiteLightStep takes no post_hooks"):
-        WhiteLightStep.call(products["x1dints"], post_hooks=["package.module.function"])
+        WhiteLightStep.call(products["x1dints"], post_hooks=[print])
     with pytest.raises(NotYetError, match="PixelReplaceStep takes no pre_hooks"):
-        PixelReplaceStep.call(spectroscopy.members[0], pre_hooks=["package.module.function"])
+        PixelReplaceStep.call(spectroscopy.members[0], pre_hooks=[print])
     with pytest.raises(NotYetError, match="Tso3Pipeline takes no pre_hooks"):
-        Tso3Pipeline.call(spectroscopy.asn, pre_hooks=["package.module.function"])
+        Tso3Pipeline.call(spectroscopy.asn, pre_hooks=[print])
+
+
+def test_hooks_of_steps(spectroscopy, here):
+    """They see datasets, as everywhere here."""
+
+    def doubled(dataset):
+        return dataset.assign(sci=dataset.sci * 2)
+
+    member = spectroscopy.members[1]
+    plain = OutlierDetectionStep(rolling_window_width=5).run(member)
+    hooked = OutlierDetectionStep(rolling_window_width=5, post_hooks=[doubled]).run(member)
+    np.testing.assert_array_equal(hooked.data, 2 * plain.data)
+    pipeline = Tso3Pipeline(steps=spectroscopy.steps)
+    pipeline.outlier_detection.rolling_window_width = 5
+    pipeline.outlier_detection.post_hooks = [doubled]
+    pipeline.run([member])
+    (path,) = here.glob("*_crfints.fits")
+    np.testing.assert_array_equal(fits.getdata(path, "SCI"), hooked.data)
