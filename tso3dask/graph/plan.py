@@ -462,7 +462,7 @@ def _budget(
         stored += 2 * pixels  # masks
         constants += 5 * pixels
     return make_budget(
-        plane=8 * pixels,
+        plane=(12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels,
         stored=stored,
         window=window,
         constants=constants,
