@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tso3dask.config import STEPS, StepParameters
+from tso3dask.config import STEPS, StepParameters, hook_name
 from tso3dask.drop_in.attributes import WithParameters, table_of
 from tso3dask.drop_in.files import read_step_file, write_parameter_file
 from tso3dask.drop_in.inputs import is_model, metadata_of
@@ -221,8 +221,14 @@ class Step(WithParameters):
         return {
             "class": CLASSES[self.step],
             "name": self.name,
-            "parameters": self.get_pars() | self._overrides(),
+            "parameters": _with_names(self.get_pars()) | self._overrides(),
         }
+
+
+def _with_names(pars: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with the names of hooks in place of functions, for files."""
+    hooks = ("pre_hooks", "post_hooks")
+    return {k: [hook_name(h) for h in v] if k in hooks else v for k, v in pars.items()}
 
 
 def folder_of(text: str | None) -> Path:
