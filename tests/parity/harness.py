@@ -62,7 +62,7 @@ class Case:
         Last parts of the names of files of single steps, compared as well.
     models : bool
         Open the products as data models too, which takes much of the time. Headers and trees, of
-        which models are made, are compared in any case.
+        which models are made, are compared in any case, and models of all modes in `test_trees`.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Case:
     edit: Callable[[Input], Input] | None = None
     chunk: int | None = 5
     files: tuple[str, ...] = ()
-    models: bool = True
+    models: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,11 @@ def keep_records(comparison: Comparison) -> None:
     """Append the differences to the file that TSO3DASK_PARITY_TABLE names, as JSON lines."""
     path = os.environ.get("TSO3DASK_PARITY_TABLE")
     if path:
-        lines = [json.dumps(asdict(record)) + "\n" for record in comparison.records.values()]
-        with Path(path).open("a") as file:
-            file.write("".join(lines))
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
+        named = {"test": Path(test).stem}
+        records = [named | asdict(record) for record in comparison.records.values()]
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        # One write, so that lines of several processes do not mix.
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(file, lines.encode())
+        os.close(file)

@@ -16,24 +16,43 @@ from unittest import mock
 import pytest
 
 _loader: list[Any] = []
-"""The parser of schemas, with a memory."""
+"""The parser of schemas and the check of values, with a memory."""
 
 
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
     """Spare what costs time and changes no result: schemas parsed anew, garbage collection."""
     from asdf import schema
+    from stdatamodels import validate
 
-    if not hasattr(schema, "_make_schema_loader"):
+    if not hasattr(schema, "_make_schema_loader") or not hasattr(validate, "_check_value"):
         yield
         return
     if not _loader:
         _loader.append(functools.cache(schema._make_schema_loader()))
+        _loader.append(remembered(validate._check_value))
     with (
         mock.patch.object(schema, "_make_schema_loader", lambda: _loader[0]),
+        mock.patch.object(validate, "_check_value", _loader[1]),
         mock.patch.object(gc, "collect", lambda *_: 0),
     ):
         yield
+
+
+def remembered(check: Any) -> Any:
+    """Give a check of values against schemas that is made once for equal text and numbers."""
+    passed: set[Any] = set()
+
+    def checked(value: Any, entry: Any, model: Any) -> None:
+        if not isinstance(value, str | int | float):
+            check(value, entry, model)
+            return
+        key = (repr(entry), type(value), value)
+        if key not in passed:
+            check(value, entry, model)
+            passed.add(key)
+
+    return checked
 
 
 @contextlib.contextmanager

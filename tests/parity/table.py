@@ -1,52 +1,163 @@
-"""Make a table of the largest differences from the file that TSO3DASK_PARITY_TABLE names.
+"""Make docs/parity.md from what the tests of this folder measure.
 
-``python tests/parity/table.py FILE`` prints Markdown: one line per product and quantity, over all
-cases. Differences are relative to the larger of jwst's value and its own error; for quantities that
-have to be equal, the number of values that differ.
+``python tests/parity/table.py`` runs the tests that compare whole runs and writes the page.
+``python tests/parity/table.py FILE`` takes the records of an earlier run, kept in the file that
+TSO3DASK_PARITY_TABLE named. Differences are relative to the larger of jwst's value and its own
+error; for quantities that have to be equal, the number of values that differ counts.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
+import os
+import re
+import subprocess
 import sys
+import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["markdown", "read"]
+__all__ = ["PAGE", "page", "read"]
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "parity.md"
+PACKAGES = ("jwst", "stdatamodels", "photutils", "numpy", "scipy", "astropy", "numba", "dask")
+
+GROUPS: tuple[tuple[str, str, str], ...] = (
+    ("x1dints", r"(INT_TIMES|INT_TIMES_STRIPE|HDRTAB) .*", r"columns of \1"),
+    ("x1dints", r"(MJD|TDB)-\w+|INT_NUM|SEGMENT", "times and numbers"),
+    ("x1dints", r"N_ALONGDISP|DQ", "DQ, N_ALONGDISP"),
+    ("x1dints", r"FLUX\w*", "FLUX, its error and variances"),
+    ("x1dints", r"SURF_BRIGHT|SB_\w+", "SURF_BRIGHT, its error and variances"),
+    ("x1dints", r"BACKGROUND|BKGD_\w+", "BACKGROUND, its error and variances"),
+    ("crfints", r"SCI|ERR|VAR_\w+", "SCI, ERR, VAR_POISSON, VAR_RNOISE, VAR_FLAT"),
+    ("crfints", r"INT_TIMES .*", "columns of INT_TIMES"),
+    ("crfints", r"AREA|WAVELENGTH", "AREA, WAVELENGTH"),
+    ("phot", r"MJD|BJD_TDB", "MJD, BJD_TDB"),
+    ("phot", r"(net_)?aperture_(sum|bkg)\w*|annulus_\w+", "sums, background and their errors"),
+    ("phot", r"(aperture|centroid)_\w+", "places and centroids"),
+    ("phot", r"psf_\w+", "PSF fits"),
+    ("whtlt", r"(MJD_UTC|BJD_TDB)\w*", "MJD_UTC, BJD_TDB"),
+    ("whtlt", r"whitelight_flux\w*", "whitelight_flux"),
+)
+"""Product, pattern of quantities, and the name under which they stand together."""
 
 
-def read(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Largest difference, values and cases by product and quantity."""
-    found: dict[tuple[str, str], dict[str, Any]] = defaultdict(
-        lambda: {"largest": 0.0, "tolerance": 0.0, "values": 0, "cases": set()}
+HEADING = """\
+# Comparison with jwst
+
+Made by `python tests/parity/table.py`, not by hand. Every case is one simulated observation, which
+`jwst` and tso3dask process with the same parameters and references; all values of all products are
+compared.
+
+{cases} cases; {versions}.
+
+A difference is relative to the larger of jwst's value and its own error. Where the tolerance is
+*equal*, the number of values that differ counts. The pattern of NaN, data types, units, the order
+of columns, extensions and keywords, and metadata are equal in all cases. What differs on purpose
+is not here but in [differences.md](differences.md).
+
+## Summary
+
+| product | quantity | largest difference | tolerance | values | cases |
+| --- | --- | --- | --- | --- | --- |"""
+
+
+@dataclass
+class Entry:
+    """Largest difference of a group of quantities."""
+
+    largest: float = 0.0
+    tolerance: float = 0.0
+    values: int = 0
+    cases: set[str] = field(default_factory=set)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take one more record in."""
+        self.largest = max(self.largest, record["largest"])
+        self.tolerance = record["tolerance"]
+        self.values += record["values"]
+        self.cases.add(record["case"])
+
+    @property
+    def text(self) -> str:
+        """Largest difference and tolerance, as cells of a table."""
+        if self.tolerance:
+            largest = f"{self.largest:.0e}" if self.largest else "0"
+            return f"{largest} | {self.tolerance:.0e}"
+        return f"{f'{self.largest:.0f} differ' if self.largest else '0'} | equal"
+
+
+def read(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Parse records, one JSON object per line."""
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def group(product: str, quantity: str) -> str:
+    """Name of the group that a quantity belongs to."""
+    for kind, pattern, name in GROUPS:
+        if kind == product and (found := re.fullmatch(pattern, quantity)):
+            return found.expand(name)
+    return quantity
+
+
+def page(records: list[dict[str, Any]], versions: dict[str, str]) -> str:
+    """Lay out the page: a summary, then a folded table per test."""
+    whole: dict[tuple[str, str, float], Entry] = defaultdict(Entry)
+    tests: dict[str, dict[str, dict[tuple[str, str, float], Entry]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(Entry))
     )
-    for line in path.read_text().splitlines():
-        record = json.loads(line)
-        entry = found[record["product"], record["quantity"]]
-        entry["tolerance"] = record["tolerance"]
-        entry["largest"] = max(entry["largest"], record["largest"])
-        entry["values"] += record["values"]
-        entry["cases"].add(record["case"])
-    return dict(found)
-
-
-def markdown(found: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """Lay out the table."""
-    lines = [
-        "| product | quantity | largest difference | tolerance | values | cases |",
-        "| --- | --- | --- | --- | --- | --- |",
+    for record in records:
+        product, tolerance = record["product"], record["tolerance"]
+        key = (product, group(product, record["quantity"]), tolerance)
+        whole[key].add(record)
+        short = key if tolerance else (product, "all that has to be equal", tolerance)
+        tests[record["test"]][record["case"]][short].add(record)
+    cases = {record["case"] for record in records}
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    lines = [HEADING.format(cases=len(cases), versions=named)]
+    lines += [
+        f"| {product} | {name} | {entry.text} | {entry.values:,} | {len(entry.cases)} |"
+        for (product, name, _), entry in sorted(whole.items())
     ]
-    for (product, quantity), entry in sorted(found.items()):
-        exact = not entry["tolerance"]
-        largest = f"{entry['largest']:.0f} differ" if exact else f"{entry['largest']:.1e}"
-        tolerance = "equal" if exact else f"{entry['tolerance']:.0e}"
-        cases = len(entry["cases"])
-        lines.append(
-            f"| {product} | {quantity} | {largest} | {tolerance} | {entry['values']:,} | {cases} |"
-        )
-    return "\n".join(lines)
+    lines += ["", "## Cases", ""]
+    for test in sorted(tests):
+        lines += [f"<details><summary>{test}: {len(tests[test])} cases</summary>", ""]
+        lines += ["| case | product | quantity | largest difference | tolerance |"]
+        lines += ["| --- | --- | --- | --- | --- |"]
+        for case in sorted(tests[test]):
+            lines += [
+                f"| {case} | {product} | {name} | {entry.text} |"
+                for (product, name, _), entry in sorted(tests[test][case].items())
+            ]
+        lines += ["", "</details>", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def measure() -> list[dict[str, Any]]:
+    """Run the tests and give their records."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.jsonl"
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "parity", str(HERE)]
+        if importlib.util.find_spec("xdist"):
+            command += ["-n", "2"]
+        environment = {**os.environ, "TSO3DASK_PARITY_TABLE": str(path), "OMP_NUM_THREADS": "1"}
+        if subprocess.run(command, env=environment, check=False).returncode:
+            raise SystemExit("tests failed: docs/parity.md is left as it was")
+        return read(path.read_text().splitlines())
+
+
+def main(arguments: list[str]) -> None:
+    """Write the page."""
+    records = read(Path(arguments[0]).read_text().splitlines()) if arguments else measure()
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    PAGE.write_text(page(records, versions))
 
 
 if __name__ == "__main__":
-    print(markdown(read(Path(sys.argv[1]))))
+    main(sys.argv[1:])

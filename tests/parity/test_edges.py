@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -25,16 +23,12 @@ from test_pipeline import UNCOUNTED, check, extract, image, outliers, spectrum  
 LRS, GRISM, PRISM, G395H = "mir_lrs-slitless", "nrc_tsgrism", "nrs_prism", "nrs_g395h"
 
 
-def small(case):
-    return replace(case, models=False)
-
-
 def pictures(name, steps=None, segments=(7, 8), **simulate):
-    return small(image(f"edge-{name}", steps, segments=segments, **simulate))
+    return image(f"edge-image-{name}", steps, segments=segments, **simulate)
 
 
 def spectra(name, mode, steps=None, segments=(6, 4), **simulate):
-    return small(spectrum(f"edge-{name}", mode, steps, segments=segments, **simulate))
+    return spectrum(f"edge-{mode[:3]}-{name}", mode, steps, segments=segments, **simulate)
 
 
 # ---- sizes
@@ -44,9 +38,9 @@ SIZES = [
     pictures("single-integrations", segments=(1, 6, 1), seed=602),
     pictures("even-window-and-one-more", outliers(rolling_window_width=8), (8, 9), seed=603),
     spectra("window-and-one-more", LRS, outliers(rolling_window_width=5), (5, 6, 4), seed=604),
-    spectra("window-and-one-more-nrs", PRISM, outliers(rolling_window_width=4), (4, 5), seed=605),
+    spectra("window-and-one-more", PRISM, outliers(rolling_window_width=4), (4, 5), seed=605),
     spectra("single-integrations", GRISM, segments=(1, 5, 1), seed=606),
-    spectra("single-integrations-nrs", G395H, segments=(1, 4), seed=607),
+    spectra("single-integrations", G395H, segments=(1, 4), seed=607),
     spectra("default-window-and-one-more", PRISM, outliers(), (25, 26), seed=608),
 ]
 
@@ -82,7 +76,7 @@ LOST = [
     pictures("lost-two", edit=all_of(lose(0, 2), lose(0, 9)), segments=(16,), seed=614),
     pictures("lost-errors", edit=edit_member(0, no_errors), seed=615),
     spectra("lost-columns", LRS, edit=edit_member(None, lose_columns), seed=616),
-    spectra("lost-columns-nrs", PRISM, edit=edit_member(None, lose_columns), seed=617),
+    spectra("lost-columns", PRISM, edit=edit_member(None, lose_columns), seed=617),
     spectra("lost-errors", LRS, edit=edit_member(0, no_errors), seed=618),
 ]
 
@@ -103,10 +97,8 @@ TIMES = [
     pictures("repeated-times", edit=repeat_times(0, (3, 1), (5, 1)), seed=621),
     pictures("other-length", edit=edit_asn(drop_first_of_exposure), exposures=2, seed=622),
     spectra("repeated-times", GRISM, edit=repeat_times(0, (1, 0), (4, 0)), seed=625),
-    spectra("repeated-times-nrs", G395H, edit=both_detectors(repeat_times, 0, (1, 0)), seed=626),
-    spectra(
-        "lost-times-nrs", G395H, edit=both_detectors(repeat_times, 1, missing=(1, 2)), seed=627
-    ),
+    spectra("repeated-times", G395H, edit=both_detectors(repeat_times, 0, (1, 0)), seed=626),
+    spectra("lost-times", G395H, edit=both_detectors(repeat_times, 1, missing=(1, 2)), seed=627),
 ]
 
 
@@ -139,16 +131,14 @@ NO_APCORR = extract(apply_apcorr=False)
 
 KEYWORDS = [
     *(
-        spectra(
-            f"{name}-{mode[:3]}", mode, segments=(5, 4), edit=in_model(None, NAMES[name]), seed=631
-        )
+        spectra(name, mode, segments=(5, 4), edit=in_model(None, NAMES[name]), seed=631)
         for name, modes in SPECTRAL_NAMES.items()
         for mode in modes
     ),
     pictures("no-names", edit=in_model(None, NAMES["no-names"]), seed=632),
     pictures("no-numbers", edit=in_model(0, UNCOUNTED), seed=633),
     spectra("no-numbers", LRS, segments=(6,), edit=in_model(0, UNCOUNTED), seed=629),
-    spectra("no-number-nrs", PRISM, segments=(5,), edit=in_model(0, UNCOUNTED), seed=630),
+    spectra("no-numbers", PRISM, segments=(5,), edit=in_model(0, UNCOUNTED), seed=630),
     pictures("old-file-name", edit=in_model(0, NAMES["old-file-name"]), seed=634),
     pictures("name-without-ending", edit=in_model(0, NAMES["name-without-ending"]), seed=635),
     pictures(

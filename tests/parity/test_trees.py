@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,9 @@ OF_NIRSPEC = ("SOURCEID", "SRCNAME", "SRCXPOS", "SRCYPOS")
 @pytest.fixture(scope="module", params=CASES)
 def run(request, tmp_path_factory):
     """Name, products of both, and the comparison of one mode."""
-    outcome = run_case(CASES[request.param], tmp_path_factory.mktemp(request.param))
+    outcome = run_case(
+        replace(CASES[request.param], models=True), tmp_path_factory.mktemp(request.param)
+    )
     keep_records(outcome.comparison)
     return request.param, outcome
 
