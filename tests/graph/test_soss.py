@@ -11,9 +11,10 @@ from astropy.io import fits
 
 from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
-from tso3dask.graph import soss
+from tso3dask.graph import soss_fill
 from tso3dask.graph.program import Program, Source
-from tso3dask.graph.soss import FillInTime, soss_setup, summary_prologue
+from tso3dask.graph.soss import soss_setup
+from tso3dask.graph.soss_fill import FillInTime, summary_prologue
 from tso3dask.graph.stages import Match, flag_stage, median_prologue
 from tso3dask.io.segment import open_segment
 from tso3dask.io.soss_references import read_pastasoss, read_photom, read_specprofile
@@ -72,7 +73,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tile_bytes", [12 * 10**6, 200_000, 9_000])
 def test_summaries_do_not_depend_on_tiles(segment, kind, tile_bytes, monkeypatch):
-    monkeypatch.setattr(soss, "TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(soss_fill, "TILE_BYTES", tile_bytes)
     program = program_of(segment, **KINDS[kind])
     found, constants, tiles = summary_of(program)
     whole = program.block(0, NINTS, constants=constants).arrays

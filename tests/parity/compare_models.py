@@ -95,9 +95,11 @@ def compare_wcs(result: Comparison, kind: str, where: str, ours: Any, theirs: An
     result.same(f"{where} bounding box", repr(ours.bounding_box), repr(theirs.bounding_box))
     along = np.linspace(-3.25, 62.5, 40)
     if theirs.forward_transform.n_inputs == 1:
-        places: tuple[np.ndarray, ...] = (along,)
+        places: tuple[Any, ...] = (along,)
     else:
         places = tuple(a.ravel() for a in np.meshgrid(along, along[::2]))
+    if theirs.forward_transform.n_inputs == 3 and "order" in theirs.input_frame.axes_names:
+        places = (*places, 2)  # of NIRISS SOSS, whose orders have coordinates each
     for name, call in (("inside", {}), ("everywhere", {"with_bounding_box": False})):
         worlds = [np.atleast_2d(w(*places, **call)) for w in (ours, theirs)]
         result.values(kind, f"{where} {name}", "WCS", *worlds)

@@ -55,11 +55,7 @@ def product_sizes(plan: Outline) -> dict[str, int]:
         if kind == "crfints":
             sizes[kind] = sum(crfints_size(m.segment) for m in plan.members)
         elif kind == "x1dints":
-            tables = [
-                (m.segment.nints, m.spectrum.wavelength.size)
-                for m in plan.spectra
-                if m.spectrum is not None
-            ]
+            tables = [(m.segment.nints, table.wavelength.size) for m, table in plan.tables]
             sizes[kind] = x1dints_size(tables, plan.nints)
         else:
             sizes[kind] = table_size(plan.nints, 21 if kind == "phot" else 3)
@@ -68,6 +64,8 @@ def product_sizes(plan: Outline) -> dict[str, int]:
 
 def _mode_text(plan: Outline) -> str:
     text = _MODES[plan.kind]
+    if plan.kind == "soss" and plan.tables:
+        text = "NIRISS SOSS: outlier_detection, extract_1d (boxes), photom, white_light"
     return text.replace("extract_1d", "pixel_replace, extract_1d") if plan.replaces else text
 
 

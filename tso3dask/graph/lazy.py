@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
 from tso3dask.graph.chunking import chunk_bounds
@@ -120,6 +120,8 @@ def replaced(plan: Outline) -> xr.DataTree:
 
 def x1dints(plan: Outline) -> xr.DataTree:
     """Tree of the spectra."""
+    if any(member.soss is not None for member in plan.members):
+        raise NotYetError("lazy spectra of NIRISS SOSS are not supported yet; run the plan")
     plan = plan.fitted
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):

@@ -15,6 +15,7 @@ from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.graph.chunking import Budget
 from tso3dask.graph.imaging import ImagingSetup
 from tso3dask.graph.program import Program
+from tso3dask.graph.soss import OrderSetup, SossSetup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
@@ -53,6 +54,8 @@ class Member:
         Extraction, for spectroscopy.
     references : mapping
         Reference that it uses, by type.
+    soss : SossSetup or None
+        Extraction of several orders, for NIRISS SOSS.
     """
 
     index: int
@@ -64,6 +67,14 @@ class Member:
     imaging: ImagingSetup | None = None
     spectrum: SpectrumSetup | None = None
     references: MemberReferences = field(default_factory=dict)
+    soss: SossSetup | None = None
+
+    @property
+    def tables(self) -> tuple[SpectrumSetup | OrderSetup, ...]:
+        """Its tables of spectra: one, or one per order, or none."""
+        if self.soss is not None:
+            return self.soss.orders
+        return () if self.spectrum is None else (self.spectrum,)
 
     @property
     def label(self) -> str:
@@ -133,6 +144,12 @@ class Outline:
         return any(member.program.point_after("pixel_replace") for member in self.members)
 
     @property
+    def calibrates(self) -> bool:
+        """Whether spectra of NIRISS SOSS are flux calibrated."""
+        photom = [m.references["photom"].path for m in self.members if "photom" in m.references]
+        return any(path is not None for path in photom)
+
+    @property
     def products(self) -> dict[str, list[str]]:
         """File names of all that a run will write, by kind; absolute if not in its folder."""
         out: dict[str, list[str]] = {}
@@ -140,7 +157,7 @@ class Outline:
             out["crfints"] = list(self.names.crfints)
         if self.kind == "imaging" and not self.parameters.tso_photometry.skip:
             out["phot"] = [self.names.phot]
-        if self.spectra:
+        if any(member.tables for member in self.members):
             out["x1dints"] = [self.names.x1dints]
             if not self.parameters.white_light.skip:
                 out["whtlt"] = [self.names.whtlt]
@@ -166,8 +183,13 @@ class Outline:
 
     @property
     def spectra(self) -> list[Member]:
-        """Members that have a spectrum."""
+        """Members that have one spectrum; those of NIRISS SOSS have several, see `tables`."""
         return [m for m in self.members if m.spectrum is not None]
+
+    @property
+    def tables(self) -> list[tuple[Member, SpectrumSetup | OrderSetup]]:
+        """Tables of spectra of all members, in the order of the product."""
+        return [(member, table) for member in self.members for table in member.tables]
 
     @property
     def references(self) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -13,13 +13,15 @@ import dask
 import dask.threaded
 
 from tso3dask.config import NOT_APPLICABLE, PipelineParameters, parameters_of, parse_steps
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.replacement import ReplacePixels, member_replacements, trace_model_status
+from tso3dask.graph.soss import extractable, models_light, soss_setups
+from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
@@ -284,7 +286,11 @@ def make_plan(
     notes = [*association.notes, *parameters.notes, *found_parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
     notes += [*found, *_left_out(observation, parameters, kind)]
+    soss, found_soss = soss_setups(observation.segments, parameters, references)
+    notes += found_soss
     replaced, found = member_replacements(observation.segments, parameters)
+    if any(soss) and any(replaced):
+        raise NotYetError("pixel_replace before the extraction of NIRISS SOSS is not supported yet")
     notes += [*found, *trace_model_status(observation.segments, parameters)[1]]
     untimed: dict[str, list[str]] = {}
     members = []
@@ -303,13 +309,20 @@ def make_plan(
         )
         exposure = exposure_name(segment)
         members.append(
-            Member(i, segment, exposure, program, chunks, times, *setups[i], references[i])
+            Member(i, segment, exposure, program, chunks, times, *setups[i], references[i], soss[i])
         )
     for note, names_of in untimed.items():
         who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
         notes.append(f"{who}: {note}")
     budget = _budget(
-        observation, parameters, setups, any(replaced), memory_limit, workers, separate_processes
+        observation,
+        parameters,
+        setups,
+        any(replaced),
+        any(soss),
+        memory_limit,
+        workers,
+        separate_processes,
     )
     plan = Plan(
         observation,
@@ -352,6 +365,12 @@ def _needed_references(
             corrects &= parameters.override("psf") in (None, NOT_APPLICABLE)
         fits = parameters.extract_1d.extraction_type != "box"
         return ["extract1d", *["apcorr"] * corrects, *["psf"] * fits], []
+    if kind == "soss" and not parameters.extract_1d.skip and not models_light(parameters):
+        wanted = [s for s in observation.segments if extractable(s)]
+        files = ["pastasoss", "specprofile", "speckernel"] if wanted else []
+        more = ["photom", "area"] if wanted and not parameters.photom.skip else []
+        light = ["wavelengthrange"] if wanted and not parameters.white_light.skip else []
+        return [*files, *more, *light], files
     return [], []
 
 
@@ -442,6 +461,7 @@ def _budget(
     parameters: PipelineParameters,
     setups: list[tuple[ImagingSetup | None, SpectrumSetup | None]],
     replaces: bool,
+    soss: bool,
     memory_limit: str | int | None,
     workers: int | None,
     separate_processes: bool,
@@ -458,6 +478,10 @@ def _budget(
         constants = max(constants, (150 if fits else 32) * pixels)
         if step.save_scene_model or step.save_residual_image:
             stored += 24 * pixels
+    if soss:  # filled values, errors and masks; images of the summary, boxes, and tiles of it
+        stored += 17 * pixels
+        window += 8
+        constants = max(constants, 80 * pixels, 6 * TILE_BYTES)
     if replaces:
         stored += 2 * pixels  # masks
         constants += 5 * pixels

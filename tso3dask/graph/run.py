@@ -34,6 +34,8 @@ from tso3dask.graph.sinks import (
     prepare_folder,
     remove_unfinished,
 )
+from tso3dask.graph.soss import models_light
+from tso3dask.graph.soss_tasks import SossJob, soss_graph
 from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
 from tso3dask.io.atomic import sole_writer, write_text
 from tso3dask.io.journal import ChunkResult, Journal
@@ -77,7 +79,20 @@ def run_graph(
         places = [str(Path(output.sink.path).absolute()) for output in outputs]
         label = f"{member.label}-{tokenize(plan.token, member.chunks, places)[:16]}"
         part: MemberGraph
-        if has_spectrum:
+        if member.soss is not None:
+            tables = () if sinks is None else sinks.tables(spectrum, len(member.tables))
+            soss_job = SossJob(
+                member.index,
+                member.program,
+                plan.budget.sub_block,
+                str(member.segment.path),
+                member.soss,
+                tables,
+                outputs=outputs,
+            )
+            part = soss_graph(soss_job, member.chunks, label, journal)
+            spectrum += len(member.tables)
+        elif has_spectrum:
             series = _series(member)
             job = SpectrumJob(
                 member.index,
@@ -201,11 +216,12 @@ def _fill(
 
 
 def _refuse_soss_spectra(plan: Outline, output_dir: Path) -> None:
-    if plan.kind == "soss" and not plan.parameters.extract_1d.skip:
+    if plan.kind == "soss" and models_light(plan.parameters):
         raise NotYetError(
             f"NIRISS SOSS extraction is not supported yet: outlier detection is done, "
             f"{len(plan.products.get('crfints', []))} crfints are in {output_dir}, and there are "
-            "no spectra; skip extract_1d to end without this message"
+            "no spectra; skip extract_1d to end without this message, or extract boxes without "
+            "a model: soss_atoca=False, soss_bad_pix=masking"
         )
 
 

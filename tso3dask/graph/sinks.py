@@ -17,6 +17,7 @@ from tso3dask.errors import InputError, RunError
 from tso3dask.graph.describe import product_sizes
 from tso3dask.graph.files import Labels, Output, StepFile, TableFile, columns_of_spectra
 from tso3dask.graph.replacement import trace_model_status
+from tso3dask.graph.soss import SOSS_COLUMNS
 from tso3dask.io.atomic import check_space, part_path, stale_parts
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import Journal
@@ -180,6 +181,13 @@ class Sinks:
     x1dints: X1dintsSink | None = None
     extra: list[tuple[StepFile, Any, Path]] = field(default_factory=list)
 
+    def tables(self, first: int, count: int) -> tuple[Output, ...]:
+        """Where tasks put rows of tables of x1dints, from the table `first` on."""
+        if self.x1dints is None:
+            return ()
+        names = tuple((name, name) for name in SOSS_COLUMNS)
+        return tuple(Output(self.x1dints, None, (first + i,), names) for i in range(count))
+
     def outputs(self, member: Member, spectrum: int | None = None) -> tuple[Output, ...]:
         """Where the tasks of a member put rows; `spectrum` is its table in x1dints."""
         found = []
@@ -305,6 +313,8 @@ def _new_x1dints(
 ) -> X1dintsSink:
     association = plan.observation.association
     attributes: dict[str, Any] = {}
+    for setup in (m.soss for m in plan.members[::-1] if m.soss is not None):
+        attributes |= setup.attributes  # not all of them are keywords, which are blended
     if plan.parameters.white_light.skip:
         attributes["meta.cal_step.white_light"] = "SKIPPED"
     if not association.asn_id:
@@ -328,7 +338,9 @@ def _new_x1dints(
 def step_status(plan: Outline) -> dict[str, str]:
     """Status of the steps that spectra have gone through."""
     segments = plan.observation.segments
+    calibration = {"photom": "COMPLETE" if plan.calibrates else "SKIPPED"}
     return {
+        **(calibration if plan.kind == "soss" else {}),
         "outlier_detection": "COMPLETE" if plan.flags else "SKIPPED",
         "adaptive_trace_model": trace_model_status(segments, plan.parameters)[0],
         "pixel_replace": "COMPLETE" if plan.replaces else "SKIPPED",
@@ -346,22 +358,23 @@ def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:
 
 def spectrum_specs(plan: Outline) -> list[SpectrumSpec]:
     """Tables of the x1dints product, one per member that has a spectrum."""
-    return [member_spec(plan, member) for member in plan.spectra]
+    return [member_spec(plan, member, table) for member, table in plan.tables]
 
 
-def member_spec(plan: Outline, member: Member, *, product: bool = True) -> SpectrumSpec:
+def member_spec(
+    plan: Outline, member: Member, table: Any = None, *, product: bool = True
+) -> SpectrumSpec:
     """Table of one member's spectra, in the product or in the file of its step.
 
     White light takes times that are repeated out of the product's table; the step's own file is
-    older than that.
+    older than that. `table` is one of the member's, the first by default.
     """
     metadata = _reference_metadata(plan, member)
     if product:  # members are known under the name that was last written
         for file in plan.files:
             if file.kind == "extract_1d" and file.member is member:
                 metadata["meta.filename"] = Path(file.name).name
-    setup = member.spectrum
-    assert setup is not None
+    setup = member.tables[0] if table is None else table
     times = time_columns(member.times)
     if product and not plan.parameters.white_light.skip:
         times["MJD-AVG"] = member.mid_utc
@@ -379,13 +392,18 @@ def member_spec(plan: Outline, member: Member, *, product: bool = True) -> Spect
         ra=setup.ra,
         dec=setup.dec,
         limits=setup.limits,
-        metadata=metadata,
+        slit=member.soss is None,
+        metadata=metadata if member.soss is None else metadata | member.soss.attributes,
     )
 
 
 def _reference_metadata(plan: Outline, member: Member) -> dict[str, str]:
     """Names of the references of a member, and the rules by which they were chosen."""
-    names = {f"meta.ref_file.{k}.name": file.recorded for k, file in member.references.items()}
+    names = {
+        f"meta.ref_file.{k}.name": file.recorded
+        for k, file in member.references.items()
+        if k != "wavelengthrange"  # the white light's, which is no part of this product
+    }
     if plan.crds is not None:
         version, context = plan.crds
         names |= {

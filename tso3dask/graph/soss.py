@@ -1,205 +1,47 @@
-"""NIRISS SOSS: what is settled once for a member, and the stage that fills its gaps in time.
-
-Extraction needs medians of each pixel over all integrations. They are made in tiles of detector
-rows that run through all time, by the same stages that the integrations go through later, so that
-a segment is never held. Everything after that is one fused task per chunk.
-"""
+"""NIRISS SOSS: traces, boxes and calibration of a member, settled from header and references."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
-from tso3dask.graph.program import Block, Program, Ranges, Source
-from tso3dask.graph.stages import FlagOutliers, Match
-from tso3dask.io.pixels import ArraySpec
+from tso3dask.io.bestrefs import MemberReferences
+from tso3dask.io.reference import read_wavelength_ranges
 from tso3dask.io.segment import Segment
 from tso3dask.io.soss_references import (
     PastasossReference,
     PhotomReference,
     ProfileReference,
+    read_pastasoss,
+    read_photom,
+    read_speckernel,
+    read_specprofile,
+)
+from tso3dask.ops.soss.traces import (
+    crop_profile,
+    extraction_subarray,
+    find_traces,
+    select_orders,
 )
 
 __all__ = [
-    "FillInTime",
+    "SOSS_COLUMNS",
     "OrderSetup",
     "SossSetup",
-    "join_tiles",
+    "extractable",
+    "models_light",
     "soss_setup",
-    "summary_prologue",
-    "summary_tile",
+    "soss_setups",
 ]
 
-TILE_BYTES = 12 * 10**6
-"""Bytes of one cube that a tile through all integrations holds; a task holds about six."""
-
-Tile = tuple[int, int, int, int]
-"""First and last row, first and last column, ends excluded."""
-
-
-@dataclass(frozen=True)
-class FillInTime:
-    """Fill values that are not finite with medians in time, and mask what is not to be used.
-
-    It turns SCI and ERR into ``sci``, ``err`` and ``mask`` of the rows asked for. The constant
-    ``summary`` is that of the whole segment.
-
-    Attributes
-    ----------
-    nints : int
-        Integrations in the segment.
-    """
-
-    step: ClassVar[str] = "extract_1d"
-
-    nints: int
-
-    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
-        """SCI and ERR with a halo, everything else as asked for."""
-        from tso3dask.ops.soss.infill import HALO
-
-        a, b = min(first for first, _ in ranges.values()), max(r[1] for r in ranges.values())
-        halo = max(0, a - HALO), min(self.nints, b + HALO)
-        return {name: halo if name in ("sci", "err") else (a, b) for name in source.names}
-
-    def apply(
-        self,
-        block: Block,
-        ranges: Ranges,
-        source: Source,
-        constants: Mapping[str, Any],
-        scratch: dict[str, Any] | None,
-    ) -> Block:
-        """Fill the rows asked for."""
-        from tso3dask.ops.soss.infill import fill_all
-
-        a, b = min(first for first, _ in ranges.values()), max(r[1] for r in ranges.values())
-        first = block.first["sci"]
-        if block.first["err"] != first:
-            raise AssertionError("SCI and ERR begin at different integrations")
-        values = fill_all(
-            block.arrays["sci"], block.arrays["err"], first, a, b, constants["summary"]
-        )
-        arrays = dict(zip(("sci", "err", "mask"), values, strict=True))
-        counts = {name: rows[a - first :][: b - a] for name, rows in block.counts.items()}
-        return Block(arrays, dict.fromkeys(arrays, a), counts)
-
-
-# --- medians through all time ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _RegionSpec(ArraySpec):
-    """A cube of which only a region is read."""
-
-    base: ArraySpec = field(kw_only=True)
-    tile: Tile = field(kw_only=True)
-
-    def read(
-        self, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Read the region of the integrations ``start:stop``."""
-        y0, y1, x0, x1 = self.tile
-        stop = self.shape[0] if stop is None else stop
-        region = self.base.read_region(start, stop, slice(y0, y1), slice(x0, x1))
-        if out is None:
-            return np.ascontiguousarray(region)
-        out[...] = region
-        return out
-
-
-def _region(source: Source, tile: Tile) -> Source:
-    y0, y1, x0, x1 = tile
-    arrays = tuple(
-        _RegionSpec(
-            **{f: getattr(spec, f) for f in ArraySpec.__dataclass_fields__ if f != "shape"},
-            shape=(spec.shape[0], y1 - y0, x1 - x0),
-            base=spec,
-            tile=tile,
-        )
-        for spec in (source.array(name) for name in ("sci", "err", "dq"))
-    )
-    return replace(source, arrays=arrays)
-
-
-def summary_tile(program: Program, tile: Tile, constants: list[tuple[str, Any]]) -> Any:
-    """Task: summary of a tile of a segment, through all integrations.
-
-    Parameters
-    ----------
-    program : Program
-        Stages before `FillInTime`; each pixel's output must depend on that pixel alone.
-    tile : tuple of int
-        The region.
-    constants : list of (name, value)
-        What stages need, as the ``median`` image of the whole array.
-    """
-    from tso3dask.graph.stages import segment_has_good
-    from tso3dask.ops.soss.infill import summarize
-
-    y0, y1, x0, x1 = tile
-    cut = {name: value[y0:y1, x0:x1] for name, value in constants}
-    small = replace(program, source=_region(program.source, tile))
-    spans = small.spans(0, small.source.nints)
-    arrays = {name: small.source.array(name).read() for name in small.source.names}
-    block = Block(arrays, dict.fromkeys(arrays, 0), {})
-    for stage, ranges in zip(small.stages, spans[1:], strict=True):
-        scratch = None
-        if isinstance(stage, FlagOutliers):
-            good = segment_has_good(program.source, stage.bad_bits, block.arrays["dq"])
-            scratch = {"in_place": False, "any_good": good}
-        block = stage.apply(block, ranges, small.source, cut, scratch)
-    return summarize(block.arrays["sci"], block.arrays["err"], block.arrays["dq"])
-
-
-def join_tiles(tiles: list[Any], per_row: int) -> Any:
-    """Task: the summary of a segment out of those of its tiles, `per_row` of them side by side."""
-    from tso3dask.ops.soss.infill import join
-
-    rows = [tiles[i : i + per_row] for i in range(0, len(tiles), per_row)]
-    return join([join(row, axis=1) for row in rows])
-
-
-def summary_prologue(program: Program, constants: Mapping[str, Any]) -> tuple[dict[Any, Any], Any]:
-    """Tasks that summarise a segment.
-
-    Parameters
-    ----------
-    program : Program
-        Stages before `FillInTime`.
-    constants : mapping
-        Keys of what they need, see `median_prologue`.
-
-    Returns
-    -------
-    tasks : dict
-        Tasks by key.
-    key : str
-        Key of the summary.
-    """
-    if not all(isinstance(stage, (FlagOutliers, Match)) for stage in program.stages):
-        raise AssertionError("a stage before the summary looks at neighbouring pixels")
-    nints, ny, nx = program.source.shape
-    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
-    columns = int(max(1, min(nx, TILE_BYTES // (4 * nints * rows))))
-    across = [(x, min(x + columns, nx)) for x in range(0, nx, columns)]
-    tiles = [(y, min(y + rows, ny), *xs) for y in range(0, ny, rows) for xs in across]
-    token = program.token
-    given = [[name, where] for name, where in constants.items()]
-    tasks: dict[Any, Any] = {
-        (f"soss-tile-{token}", i): (summary_tile, program, tile, given)
-        for i, tile in enumerate(tiles)
-    }
-    key = f"soss-summary-{token}"
-    return {**tasks, key: (join_tiles, list(tasks), len(across))}, key
-
-
-# --- what headers and references say --------------------------------------------------------------
+SOSS_COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
+"""Columns of x1dints that are not zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +62,16 @@ class OrderSetup:
         Spatial profile (y, x); None where nothing is modelled.
     factor : ndarray or None
         (dispersion,) MJy / (DN/s); None if spectra are not calibrated.
+    white_range : tuple of float
+        Wavelengths summed for the white light, micrometre.
     """
+
+    slit_name: ClassVar[None] = None
+    source_type: ClassVar[None] = None
+    dispaxis: ClassVar[None] = None
+    ra: ClassVar[None] = None
+    dec: ClassVar[None] = None
+    limits: ClassVar[None] = None
 
     order: int
     trace: Any
@@ -228,6 +79,12 @@ class OrderSetup:
     weights: np.ndarray
     profile: np.ndarray | None
     factor: np.ndarray | None
+    white_range: tuple[float, float] = (-1.0, 1e10)
+
+    @property
+    def spectral_order(self) -> int:
+        """Order, under the name that other spectra have it."""
+        return self.order
 
     @property
     def units(self) -> dict[str, str]:
@@ -254,11 +111,14 @@ class SossSetup:
     orders : tuple of OrderSetup
     background : bool
         Whether backgrounds are subtracted.
+    attributes : dict
+        What the product's metadata say of the extraction, by dotted path.
     """
 
     layout: str
     orders: tuple[OrderSetup, ...]
     background: bool
+    attributes: dict[str, Any] = field(default_factory=dict)
 
     def columns(
         self, arrays: Mapping[str, np.ndarray], model: Any = None
@@ -310,12 +170,74 @@ class SossSetup:
         return out
 
 
+def models_light(parameters: PipelineParameters) -> bool:
+    """Whether extraction needs a model of the orders, which there is not yet."""
+    step = parameters.extract_1d
+    return not step.skip and (step.soss_atoca or step.soss_bad_pix == "model")
+
+
+def extractable(segment: Segment) -> bool:
+    """Whether a member has spectra that can be extracted."""
+    return extraction_subarray(segment.text("SUBARRAY"), segment.text("FILTER"))[0] is not None
+
+
+def soss_setups(
+    segments: Sequence[Segment],
+    parameters: PipelineParameters,
+    references: Sequence[MemberReferences],
+) -> tuple[list[SossSetup | None], list[str]]:
+    """Settle the extraction of all members; None for those without, and notes.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        Members, of any mode.
+    parameters : PipelineParameters
+        Steps' parameters.
+    references : sequence of mapping
+        References of each member.
+    """
+    found: list[SossSetup | None] = [None] * len(segments)
+    notes: list[str] = []
+    if parameters.extract_1d.skip or models_light(parameters):
+        return found, notes
+    read_traces, read_profiles = cache(read_pastasoss), cache(read_specprofile)
+    read_calibration, read_ranges = cache(read_photom), cache(read_wavelength_ranges)
+    for i, (segment, files) in enumerate(zip(segments, references, strict=True)):
+        if segment.exp_type != "NIS_SOSS":
+            continue
+        if not extractable(segment):
+            reason = extraction_subarray(segment.text("SUBARRAY"), segment.text("FILTER"))[1]
+            notes.append(f"{segment.path.name}: no spectrum: {reason}")
+            continue
+        paths = {kind: file.path for kind, file in files.items()}
+        read_speckernel(_given(paths, "speckernel"))
+        photom = paths.get("photom")
+        found[i], more = soss_setup(
+            segment,
+            parameters,
+            read_traces(_given(paths, "pastasoss")),
+            read_profiles(_given(paths, "specprofile")),
+            None if photom is None else read_calibration(photom),
+            read_ranges(paths.get("wavelengthrange")),
+        )
+        notes += more
+    return found, notes
+
+
+def _given(paths: Mapping[str, str | None], kind: str) -> str:
+    path = paths.get(kind)
+    assert path is not None  # these types cannot be N/A
+    return path
+
+
 def soss_setup(
     segment: Segment,
     parameters: PipelineParameters,
     traces: PastasossReference,
     profiles: ProfileReference | None,
     photom: PhotomReference | None,
+    ranges: tuple[tuple[int, str, float, float], ...] | None = None,
 ) -> tuple[SossSetup | None, list[str]]:
     """Settle the extraction of a member from its header and references.
 
@@ -327,6 +249,8 @@ def soss_setup(
         Steps' parameters.
     traces, profiles, photom : references
         `profiles` is of use where light is modelled, `photom` where spectra are calibrated.
+    ranges : tuple, optional
+        Content of the wavelengthrange reference, for the white light.
 
     Returns
     -------
@@ -340,12 +264,7 @@ def soss_setup(
         If header and references do not fit.
     """
     from tso3dask.ops.soss.box import order_weights
-    from tso3dask.ops.soss.traces import (
-        crop_profile,
-        extraction_subarray,
-        find_traces,
-        select_orders,
-    )
+    from tso3dask.ops.whitelight import wavelength_range
 
     step = parameters.extract_1d
     shape = segment.ny, segment.nx
@@ -379,9 +298,33 @@ def soss_setup(
             photom = None  # as in the field's pipeline, which stops at an order without a row
         notes += found_notes
         items.append(
-            OrderSetup(trace.order, trace, trace.wavelength, weights[trace.order], profile, factor)
+            OrderSetup(
+                trace.order,
+                trace,
+                trace.wavelength,
+                weights[trace.order],
+                profile,
+                factor,
+                wavelength_range(
+                    ranges,
+                    trace.order,
+                    segment.text("FILTER"),
+                    parameters.white_light.min_wavelength,
+                    parameters.white_light.max_wavelength,
+                ),
+            )
         )
-    return SossSetup(layout, tuple(items), bool(step.subtract_background)), notes
+    attributes = {
+        f"meta.soss_extract1d.{name}": value
+        for name, value in (
+            ("width", float(step.soss_width)),
+            ("apply_decontamination", step.soss_atoca),
+            ("oversampling", step.soss_n_os),
+            ("threshold", float(step.soss_threshold)),
+            ("bad_pix", step.soss_bad_pix),
+        )
+    }
+    return SossSetup(layout, tuple(items), bool(step.subtract_background), attributes), notes
 
 
 def _conversion(

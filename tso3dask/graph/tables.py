@@ -14,6 +14,9 @@ from tso3dask.io.journal import ChunkResult
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
+WhiteSums = np.ndarray | Mapping[int, np.ndarray] | None
+"""One flux per integration, or that by order."""
+
 __all__ = [
     "collect_rows",
     "make_table",
@@ -60,22 +63,35 @@ def outlier_counts(plan: Outline, rows: list[dict[str, np.ndarray]]) -> list[dic
     return counts
 
 
-def white_light_table(plan: Outline, sums: list[np.ndarray | None]) -> Any:
-    """White-light columns of a plan from one flux per integration of each member."""
+def _white(rows: Mapping[str, np.ndarray]) -> WhiteSums:
+    """White light of a member, by order where it has several."""
+    by_order = {
+        int(name.removeprefix("white_")): flux
+        for name, flux in rows.items()
+        if name.startswith("white_")
+    }
+    return by_order or rows.get("white")
+
+
+def white_light_table(plan: Outline, sums: Sequence[WhiteSums]) -> Any:
+    """White-light columns of a plan from one flux per integration of each member (and order)."""
     from tso3dask.ops.whitelight import white_light_columns
 
     spectra = []
-    for member, flux in zip(plan.members, sums, strict=True):
-        if member.spectrum is None or flux is None:
+    for member, table in plan.tables:
+        flux = sums[member.index]
+        if isinstance(flux, Mapping):
+            flux = flux.get(table.spectral_order)
+        if flux is None:
             continue
         spectra.append(
             {
                 "mid_utc": member.times.times["mjd_avg"],
                 "mid_tdb": member.times.times["tdb_mid"],
                 "flux_sum": flux,
-                "order": member.spectrum.spectral_order,
+                "order": table.spectral_order,
                 "detector": member.segment.get("DETECTOR"),
-                "unit": member.spectrum.units["FLUX"],
+                "unit": table.units["FLUX"],
                 "member": member.index,
             }
         )
@@ -154,7 +170,7 @@ def make_table(
         if plan.hooked:
             return _hooked_photometry(plan, [member], [rows[member.index]])
         return photometry_columns([member], [rows[member.index]])
-    white = white_light_table(plan, [values.get("white") for values in rows])
+    white = white_light_table(plan, [_white(values) for values in rows])
     return _after_hooks(plan, _with_units(white))
 
 
@@ -193,7 +209,7 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
             else photometry_columns(plan.members, rows)
         )
     if "whtlt" in plan.products:
-        white = white_light_table(plan, [values.get("white") for values in rows])
+        white = white_light_table(plan, [_white(values) for values in rows])
         tables["whtlt"] = _after_hooks(plan, _with_units(white))
         tables["notes"] = list(white.notes)
         flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]

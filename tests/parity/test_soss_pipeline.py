@@ -1,0 +1,45 @@
+"""Whole runs on NIRISS SOSS beside jwst: boxes around traces, without a model of the light."""
+
+from __future__ import annotations
+
+import pytest
+from harness import BUSY, Case, run_case
+
+pytestmark = pytest.mark.parity
+pytest.importorskip("jwst")
+
+SMALL = {"subarray": "SUBSTRIP256", "shape": (256, 400), "nints": 9, "segments": [5, 4]}
+EVERYTHING = {"min_wavelength": 0.5, "max_wavelength": 3.0}
+"""A range for the white light that does not depend on the order; jwst keeps that of the first."""
+
+
+def soss(name, extract=None, steps=None, edit=None, **simulate):
+    given = {
+        "extract_1d": {"soss_atoca": False, **(extract or {})},
+        "white_light": EVERYTHING,
+        **(steps or {}),
+    }
+    return Case(name, "nis_soss", {**BUSY, **SMALL, **simulate}, given, edit, chunk=3)
+
+
+CASES = [
+    soss("soss-256"),
+    soss("soss-rolling", steps={"outlier_detection": {"rolling_window_width": 3}}),
+    soss("soss-not-flagged", steps={"outlier_detection": {"skip": True}}),
+    soss("soss-background", {"subtract_background": True}, background=4.0),
+    soss("soss-narrow-two-orders", {"soss_width": 21.5, "soss_order_3": False}),
+    soss("soss-not-calibrated", steps={"photom": {"skip": True}}),
+    soss("soss-stripes", subarray="SUB680STRIPE_SOSS"),
+    soss("soss-single", nints=2, segments=[1, 1]),
+    soss("soss-96", subarray="SUBSTRIP96", shape=(96, 2048), nints=3, segments=1),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_products_are_those_of_jwst(case, tmp_path):
+    outcome = run_case(case, tmp_path)
+    found = outcome.comparison.findings
+    assert not found, "\n".join([f"{len(found)} findings", *found[:40]])
+    compared = {kind for kind, _ in outcome.comparison.records}
+    skipped = case.steps.get("outlier_detection", {}).get("skip")
+    assert compared == {"x1dints", "whtlt"} | (set() if skipped else {"crfints"})

@@ -1,0 +1,122 @@
+"""Runs on NIRISS SOSS: boxes around the traces of three orders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import tso3dask as tso3
+from tso3dask.errors import InputError, RunError
+
+
+@pytest.fixture(scope="module")
+def soss(made):
+    return made(
+        "nis_soss",
+        nints=7,
+        segments=[4, 3],
+        subarray="SUBSTRIP256",
+        shape=(256, 400),
+        lost_rate=1e-3,
+        cr_rate=1e-3,
+    )
+
+
+def soss_steps(observation, **extract):
+    steps = {name: dict(values) for name, values in observation.steps.items()}
+    steps["extract_1d"] |= {"soss_atoca": False, **extract}
+    return steps
+
+
+def contents(folder):
+    """All tables of the x1dints and the white light of a folder."""
+    with fits.open(next(folder.glob("*_x1dints.fits"))) as hdus:
+        found = [np.array(hdu.data).tobytes() for hdu in hdus if hdu.name == "EXTRACT1D"]
+    return [*found, next(folder.glob("*_whtlt.ecsv")).read_text().split("MJD_UTC BJD_TDB")[-1]]
+
+
+def test_niriss_soss_boxes_do_not_depend_on_chunks_or_schedulers(soss, tmp_path):
+    steps = soss_steps(soss)
+    first = None
+    for name, chunk, scheduler in (
+        ("whole", None, "threads"),
+        ("ones", 1, "threads"),
+        ("twos", 2, "synchronous"),
+        ("elsewhere", 3, "processes"),
+    ):
+        plan = tso3.plan(soss.asn, steps, chunk_integrations=chunk)
+        result = plan.run(tmp_path / name, scheduler=scheduler)
+        assert set(result.products) == {"crfints", "x1dints", "whtlt"}
+        first = first or contents(tmp_path / name)
+        assert contents(tmp_path / name) == first
+
+
+def test_niriss_soss_tables_and_white_light(soss, tmp_path):
+    from astropy.table import Table
+
+    tso3.run(soss.asn, tmp_path, soss_steps(soss))
+    with fits.open(next(tmp_path.glob("*_x1dints.fits"))) as hdus:
+        tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+        assert [hdu.header["SPORDER"] for hdu in tables] == [1, 2, 3, 1, 2, 3]
+        assert [len(hdu.data) for hdu in tables] == [4, 4, 4, 3, 3, 3]
+        assert hdus[0].header["S_PHOTOM"] == "COMPLETE" and hdus[0].header["SOSSWDTH"] == 40.0
+        wave, flux = (tables[1].data[name][0] for name in ("WAVELENGTH", "FLUX"))
+    white = Table.read(next(tmp_path.glob("*_whtlt.ecsv")))
+    names = [f"whitelight_flux_order_{order}" for order in (1, 2, 3)]
+    assert white.colnames == ["MJD_UTC", "BJD_TDB", *names] and len(white) == 7
+    used = (wave >= 0.65) & (wave <= 0.95)
+    assert white[names[1]][0] == pytest.approx(np.nansum(flux[used]), rel=1e-12)
+
+
+def test_niriss_soss_draws_its_orders(soss, tmp_path):
+    from tso3dask.quicklook import quicklook_of
+
+    plan = tso3.plan(soss.asn, soss_steps(soss))
+    drawn = quicklook_of(plan, plan.run(tmp_path))
+    assert [channel.label for channel in drawn.channels] == ["order 1", "order 2", "order 3"]
+    assert all(np.isfinite(channel.flux).all() for channel in drawn.channels)
+
+
+def test_niriss_soss_through_another_filter_has_no_spectra(soss, copy_of, tmp_path):
+    copied = copy_of(soss)
+    for path in copied.members:
+        fits.setval(path, "FILTER", value="F277W")
+    plan = tso3.plan(copied.asn, soss_steps(soss))
+    assert sum("F277W" in note for note in plan.notes) == 2
+    assert set(plan.run(tmp_path / "out").products) == {"crfints"}
+
+
+def test_niriss_soss_wants_its_references(soss, tmp_path):
+    steps = soss_steps(soss)
+    del steps["extract_1d"]["override_pastasoss"]
+    with pytest.raises(InputError, match="pastasoss"):
+        tso3.plan(soss.asn, steps)
+    steps = soss_steps(soss, override_speckernel="N/A")
+    with pytest.raises(InputError, match="speckernel"):
+        tso3.plan(soss.asn, steps)
+
+
+def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
+    from tso3dask.graph import soss_tasks
+
+    steps = soss_steps(soss)
+    plan = tso3.plan(soss.asn, steps, chunk_integrations=2)
+    whole = soss_tasks.soss_pass
+
+    calls = []
+
+    def stops(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise OSError("the disk is full")
+        return whole(*arguments)
+
+    monkeypatch.setattr(soss_tasks, "soss_pass", stops)
+    with pytest.raises(RunError):
+        plan.run(tmp_path / "out", scheduler="synchronous")
+    monkeypatch.undo()
+    result = tso3.plan(soss.asn, steps, chunk_integrations=2).run(tmp_path / "out", resume=True)
+    assert any("resumed" in note for note in result.notes)
+    tso3.run(soss.asn, tmp_path / "other", steps)
+    assert contents(tmp_path / "out") == contents(tmp_path / "other")

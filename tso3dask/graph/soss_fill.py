@@ -1,0 +1,180 @@
+"""NIRISS SOSS: medians through all time, and the stage that fills gaps with them.
+
+Extraction needs medians of each pixel over all integrations. They are made in tiles of detector
+rows that run through all time, by the same stages that the integrations go through later, so that
+a segment is never held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tso3dask.graph.program import Block, Program, Ranges, Source
+from tso3dask.graph.stages import FlagOutliers, Match
+from tso3dask.io.pixels import ArraySpec
+
+__all__ = ["TILE_BYTES", "FillInTime", "join_tiles", "summary_prologue", "summary_tile"]
+
+TILE_BYTES = 12 * 10**6
+"""Bytes of one cube that a tile through all integrations holds; a task holds about six."""
+
+Tile = tuple[int, int, int, int]
+"""First and last row, first and last column, ends excluded."""
+
+
+@dataclass(frozen=True)
+class FillInTime:
+    """Fill values that are not finite with medians in time, and mask what is not to be used.
+
+    It turns SCI and ERR into ``sci``, ``err`` and ``mask`` of the rows asked for. The constant
+    ``summary`` is that of the whole segment.
+
+    Attributes
+    ----------
+    nints : int
+        Integrations in the segment.
+    """
+
+    step: ClassVar[str] = "extract_1d"
+
+    nints: int
+
+    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
+        """SCI and ERR with a halo, everything else as asked for."""
+        from tso3dask.ops.soss.infill import HALO
+
+        a, b = min(first for first, _ in ranges.values()), max(r[1] for r in ranges.values())
+        halo = max(0, a - HALO), min(self.nints, b + HALO)
+        return {name: halo if name in ("sci", "err") else (a, b) for name in source.names}
+
+    def apply(
+        self,
+        block: Block,
+        ranges: Ranges,
+        source: Source,
+        constants: Mapping[str, Any],
+        scratch: dict[str, Any] | None,
+    ) -> Block:
+        """Fill the rows asked for."""
+        from tso3dask.ops.soss.infill import fill_all
+
+        a, b = min(first for first, _ in ranges.values()), max(r[1] for r in ranges.values())
+        first = block.first["sci"]
+        if block.first["err"] != first:
+            raise AssertionError("SCI and ERR begin at different integrations")
+        values = fill_all(
+            block.arrays["sci"], block.arrays["err"], first, a, b, constants["summary"]
+        )
+        arrays = dict(zip(("sci", "err", "mask"), values, strict=True))
+        counts = {name: rows[a - first :][: b - a] for name, rows in block.counts.items()}
+        return Block(arrays, dict.fromkeys(arrays, a), counts)
+
+
+@dataclass(frozen=True)
+class _RegionSpec(ArraySpec):
+    """A cube of which only a region is read."""
+
+    base: ArraySpec = field(kw_only=True)
+    tile: Tile = field(kw_only=True)
+
+    def read(
+        self, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Read the region of the integrations ``start:stop``."""
+        y0, y1, x0, x1 = self.tile
+        stop = self.shape[0] if stop is None else stop
+        region = self.base.read_region(start, stop, slice(y0, y1), slice(x0, x1))
+        if out is None:
+            return np.ascontiguousarray(region)
+        out[...] = region
+        return out
+
+
+def _region(source: Source, tile: Tile) -> Source:
+    y0, y1, x0, x1 = tile
+    arrays = tuple(
+        _RegionSpec(
+            **{f: getattr(spec, f) for f in ArraySpec.__dataclass_fields__ if f != "shape"},
+            shape=(spec.shape[0], y1 - y0, x1 - x0),
+            base=spec,
+            tile=tile,
+        )
+        for spec in (source.array(name) for name in ("sci", "err", "dq"))
+    )
+    return replace(source, arrays=arrays)
+
+
+def summary_tile(program: Program, tile: Tile, constants: list[tuple[str, Any]]) -> Any:
+    """Task: summary of a tile of a segment, through all integrations.
+
+    Parameters
+    ----------
+    program : Program
+        Stages before `FillInTime`; each pixel's output must depend on that pixel alone.
+    tile : tuple of int
+        The region.
+    constants : list of (name, value)
+        What stages need, as the ``median`` image of the whole array.
+    """
+    from tso3dask.graph.stages import segment_has_good
+    from tso3dask.ops.soss.infill import summarize
+
+    y0, y1, x0, x1 = tile
+    cut = {name: value[y0:y1, x0:x1] for name, value in constants}
+    small = replace(program, source=_region(program.source, tile))
+    spans = small.spans(0, small.source.nints)
+    arrays = {name: small.source.array(name).read() for name in small.source.names}
+    block = Block(arrays, dict.fromkeys(arrays, 0), {})
+    for stage, ranges in zip(small.stages, spans[1:], strict=True):
+        scratch = None
+        if isinstance(stage, FlagOutliers):
+            good = segment_has_good(program.source, stage.bad_bits, block.arrays["dq"])
+            scratch = {"in_place": False, "any_good": good}
+        block = stage.apply(block, ranges, small.source, cut, scratch)
+    return summarize(block.arrays["sci"], block.arrays["err"], block.arrays["dq"])
+
+
+def join_tiles(tiles: list[Any], per_row: int) -> Any:
+    """Task: the summary of a segment out of those of its tiles, `per_row` of them side by side."""
+    from tso3dask.ops.soss.infill import join
+
+    rows = [tiles[i : i + per_row] for i in range(0, len(tiles), per_row)]
+    return join([join(row, axis=1) for row in rows])
+
+
+def summary_prologue(program: Program, constants: Mapping[str, Any]) -> tuple[dict[Any, Any], Any]:
+    """Tasks that summarise a segment.
+
+    Parameters
+    ----------
+    program : Program
+        Stages before `FillInTime`.
+    constants : mapping
+        Keys of what they need, see `median_prologue`.
+
+    Returns
+    -------
+    tasks : dict
+        Tasks by key.
+    key : str
+        Key of the summary.
+    """
+    if not all(isinstance(stage, (FlagOutliers, Match)) for stage in program.stages):
+        raise AssertionError("a stage before the summary looks at neighbouring pixels")
+    nints, ny, nx = program.source.shape
+    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
+    columns = int(max(1, min(nx, TILE_BYTES // (4 * nints * rows))))
+    across = [(x, min(x + columns, nx)) for x in range(0, nx, columns)]
+    tiles = [(y, min(y + rows, ny), *xs) for y in range(0, ny, rows) for xs in across]
+    token = program.token
+    given = [[name, where] for name, where in constants.items()]
+    tasks: dict[Any, Any] = {
+        (f"soss-tile-{token}", i): (summary_tile, program, tile, given)
+        for i, tile in enumerate(tiles)
+    }
+    key = f"soss-summary-{token}"
+    return {**tasks, key: (join_tiles, list(tasks), len(across))}, key
