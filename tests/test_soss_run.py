@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 import tso3dask as tso3
-from tso3dask.errors import InputError, RunError
+from tso3dask.errors import InputError, NotYetError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +120,25 @@ def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
     assert any("resumed" in note for note in result.notes)
     tso3.run(soss.asn, tmp_path / "other", steps)
     assert contents(tmp_path / "out") == contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        ({"extract_1d": {"save_results": True}}, r"extract_1d\.save_results"),
+        ({"photom": {"output_file": "calibrated"}}, r"photom\.save_results"),
+    ],
+)
+def test_what_does_not_go_with_niriss_soss_is_refused(soss, steps, what):
+    given = soss_steps(soss)
+    for step, values in steps.items():
+        given.setdefault(step, {}).update(values)
+    with pytest.raises(NotYetError, match=f"{what}: not supported yet"):
+        tso3.plan(soss.asn, given)
+
+
+def test_lazy_niriss_soss_is_refused(soss):
+    plan = tso3.plan(soss.asn, soss_steps(soss))
+    assert list(plan.crfints.leaves)
+    with pytest.raises(NotYetError, match="lazy spectra of NIRISS SOSS"):
+        _ = plan.x1dints

@@ -127,10 +127,10 @@ def quicklook_of(plan: Any, result: Any) -> QuickLook | None:
         return None
     groups: dict[tuple[str, int], list[int]] = {}
     for member in plan.members:
-        if member.imaging is None and member.spectrum is None:
+        if member.imaging is None and not member.tables:
             continue
-        order = member.spectrum.spectral_order if member.spectrum is not None else 0
-        groups.setdefault((str(member.segment.detector), order), []).append(member.index)
+        for order in [table.spectral_order for table in member.tables] or [0]:
+            groups.setdefault((str(member.segment.detector), order), []).append(member.index)
     if not groups:
         return None
     orders = {order for _, order in groups}
@@ -138,7 +138,7 @@ def quicklook_of(plan: Any, result: Any) -> QuickLook | None:
     for (detector, order), members in groups.items():
         words = [detector] if len({name for name, _ in groups}) > 1 else []
         words += [f"order {order}"] if len(orders) > 1 else []
-        channels.append(_channel(" ".join(words), plan, result, members))
+        channels.append(_channel(" ".join(words), plan, result, members, order))
     first = plan.members[0].segment
     keywords = ("INSTRUME", "EXP_TYPE", "FILTER", "GRATING", "PUPIL", "SUBARRAY")
     values = dict.fromkeys(str(first.get(keyword) or "").strip() for keyword in keywords)
@@ -157,7 +157,7 @@ def _numbers(member: Any) -> Array:
     return member.segment.int_start + np.arange(member.segment.nints)
 
 
-def _channel(label: str, plan: Any, result: Any, members: list[int]) -> Channel:
+def _channel(label: str, plan: Any, result: Any, members: list[int], order: int) -> Channel:
     """Join the rows of the members of one detector and order."""
     chosen = [plan.members[index] for index in members]
     rows = [result.rows[index] for index in members]
@@ -177,11 +177,14 @@ def _channel(label: str, plan: Any, result: Any, members: list[int]) -> Channel:
                 for m, r in zip(chosen, rows, strict=True)
             ]
         )
-    if chosen[0].spectrum is not None:
+    if chosen[0].tables:
+        table = next(t for t in chosen[0].tables if t.spectral_order == order)
+        name = "white" if chosen[0].soss is None else f"white_{order}"
         channel.flux_name = "White-light flux"
-        channel.unit = chosen[0].spectrum.units["FLUX"]
-        channel.flux = np.concatenate([r["white"] for r in rows])
-        _add_spectra(channel, chosen, rows)
+        channel.unit = table.units["FLUX"]
+        channel.flux = np.concatenate([r[name] for r in rows])
+        if chosen[0].soss is None:
+            _add_spectra(channel, chosen, rows)
         return channel
     starts = np.cumsum([0, *(member.segment.nints for member in plan.members)])
     table = result.tables["phot"]

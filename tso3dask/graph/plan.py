@@ -25,6 +25,7 @@ from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
+from tso3dask.graph.step_files import wants_file
 from tso3dask.io import reference
 from tso3dask.io.asn import read_association
 from tso3dask.io.bestrefs import MemberReferences, find_references
@@ -289,8 +290,8 @@ def make_plan(
     soss, found_soss = soss_setups(observation.segments, parameters, references)
     notes += found_soss
     replaced, found = member_replacements(observation.segments, parameters)
-    if any(soss) and any(replaced):
-        raise NotYetError("pixel_replace before the extraction of NIRISS SOSS is not supported yet")
+    if any(soss):
+        _refuse_with_soss(parameters)
     notes += [*found, *trace_model_status(observation.segments, parameters)[1]]
     untimed: dict[str, list[str]] = {}
     members = []
@@ -341,6 +342,18 @@ def make_plan(
 def _hooked_chunk(parameters: PipelineParameters, segment: Segment) -> int | None:
     """Integrations of a chunk that a task with hooks holds as a whole."""
     return max(1, HOOKED_BYTES // segment.bytes_per_integration) if parameters.hooks else None
+
+
+def _refuse_with_soss(parameters: PipelineParameters) -> None:
+    """Refuse what cannot be had together with spectra of NIRISS SOSS yet."""
+    steps = [parameters.extract_1d, parameters.photom]
+    files = [step.step for step in steps if wants_file(step)]
+    for unwanted, what in (
+        (bool(parameters.hooks), "hooks"),
+        (bool(files), f"{files[0]}.save_results" if files else ""),
+    ):
+        if unwanted:
+            raise NotYetError(f"{what}: not supported yet with the extraction of NIRISS SOSS")
 
 
 def _crds_in_use(

@@ -195,7 +195,7 @@ def _catalogs(plan: Outline) -> Iterator[StepFile]:
 
 def _white_light(plan: Outline) -> Iterator[StepFile]:
     step = plan.parameters.white_light
-    if not plan.spectra or not wants_file(step):
+    if not plan.tables or not wants_file(step):
         return
     base = plan.observation.association.name
     if not step.search_output_file:
