@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 import tso3dask as tso3
 from tso3dask.errors import InputError, NotYetError, RunError
@@ -53,8 +54,6 @@ def test_niriss_soss_boxes_do_not_depend_on_chunks_or_schedulers(soss, tmp_path)
 
 
 def test_niriss_soss_tables_and_white_light(soss, tmp_path):
-    from astropy.table import Table
-
     tso3.run(soss.asn, tmp_path, soss_steps(soss))
     with fits.open(next(tmp_path.glob("*_x1dints.fits"))) as hdus:
         tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
@@ -137,8 +136,28 @@ def test_what_does_not_go_with_niriss_soss_is_refused(soss, steps, what):
         tso3.plan(soss.asn, given)
 
 
-def test_lazy_niriss_soss_is_refused(soss):
-    plan = tso3.plan(soss.asn, soss_steps(soss))
-    assert list(plan.crfints.leaves)
-    with pytest.raises(NotYetError, match="lazy spectra of NIRISS SOSS"):
-        _ = plan.x1dints
+def test_lazy_niriss_soss_is_what_runs_write(soss, tmp_path):
+    plan = tso3.plan(soss.asn, soss_steps(soss), chunk_integrations=2)
+    plan.run(tmp_path)
+    tree, white = plan.compute("x1dints", "whtlt")
+    with fits.open(next(tmp_path.glob("*_x1dints.fits"))) as hdus:
+        tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+        leaves = [leaf for leaf in tree.leaves if leaf.has_data]
+        assert [leaf.name for leaf in leaves] == [f"order{n}" for n in (1, 2, 3)] * 2
+        for leaf, hdu in zip(leaves, tables, strict=True):
+            assert leaf.attrs["spectral_order"] == hdu.header["SPORDER"]
+            np.testing.assert_array_equal(leaf["wavelength"], hdu.data["WAVELENGTH"][0])
+            for name in ("flux", "flux_error", "background", "npixels", "dq", "surf_bright"):
+                np.testing.assert_array_equal(leaf[name], hdu.data[name.upper()], err_msg=name)
+            assert leaf["flux"].attrs["units"] == "MJy"
+    written = Table.read(next(tmp_path.glob("*_whtlt.ecsv")))
+    for name in written.colnames:
+        np.testing.assert_array_equal(white[name], written[name], err_msg=name)
+
+
+def test_niriss_soss_datasets_wait_for_their_step(soss):
+    from tso3dask.graph import extract_1d
+
+    dataset = tso3.open_segment(soss.members[0])
+    with pytest.raises(NotYetError, match="not supported yet for NIRISS SOSS"):
+        extract_1d(dataset)

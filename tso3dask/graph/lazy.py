@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from tso3dask.errors import InputError, NotYetError
+from tso3dask.errors import InputError
 from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
 from tso3dask.graph.chunking import chunk_bounds
@@ -19,6 +19,7 @@ from tso3dask.graph.dataset import coordinates, program_dataset
 from tso3dask.graph.extraction import SpectrumJob, spectral_block
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
 from tso3dask.graph.program import Program
+from tso3dask.graph.soss import OrderSetup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult
@@ -119,15 +120,18 @@ def replaced(plan: Outline) -> xr.DataTree:
 
 
 def x1dints(plan: Outline) -> xr.DataTree:
-    """Tree of the spectra."""
-    if any(member.soss is not None for member in plan.members):
-        raise NotYetError("lazy spectra of NIRISS SOSS are not supported yet; run the plan")
+    """Tree of the spectra; those of NIRISS SOSS have a node for each order."""
     plan = plan.fitted
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
         hooked = plan.hooked[member.index].spectra if plan.hooked else None
         if hooked is not None:
             datasets[_free(datasets, member.node)] = hooked
+        elif member.soss is not None:
+            from tso3dask.graph.soss_lazy import order_datasets
+
+            for order, dataset in order_datasets(plan, member).items():
+                datasets[_free(datasets, f"{member.node}/order{order}")] = dataset
         elif member.spectrum is not None:
             job = SpectrumJob(
                 member.index,
@@ -207,7 +211,7 @@ def column_names() -> list[str]:
 
 def label_spectra(
     segment: Segment,
-    setup: SpectrumSetup,
+    setup: SpectrumSetup | OrderSetup,
     arrays: Mapping[str, Any],
     times: Mapping[str, Any],
 ) -> xr.Dataset:
@@ -232,7 +236,7 @@ def label_spectra(
         "dispaxis": setup.dispaxis,
         "ra": setup.ra,
         "dec": setup.dec,
-        "limits": list(setup.limits),
+        "limits": None if setup.limits is None else list(setup.limits),
     }
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
@@ -369,24 +373,22 @@ def whtlt(plan: Outline) -> xr.Dataset:
         raise AttributeError("this plan makes no white light")
     plan = plan.fitted
     tree = x1dints(plan)
-    sums: dict[int, da.Array] = {}
+    sums: dict[tuple[int, int], da.Array] = {}
     nodes = [node for node in tree.leaves if node.has_data]
-    members = [m for m in _in_time(plan) if m.spectrum is not None]
-    for member, node in zip(members, nodes, strict=True):
+    tables = [(member, table) for member in _in_time(plan) for table in member.tables]
+    for (member, spectrum), node in zip(tables, nodes, strict=True):
         white = plan.hooked[member.index].white if plan.hooked else None
         if white is None:
-            white = white_light(node.to_dataset(), *plan.white_range)
-        sums[member.index] = white.data
-    offsets, position, stacked = {}, 0.0, []
-    for member in plan.members:
-        if member.index in sums:
-            offsets[member.index] = position
-            position += member.segment.nints
-            stacked.append(settled(sums[member.index]))
-    places = [
-        offsets[m.index] + np.arange(m.segment.nints) if m.index in offsets else None
-        for m in plan.members
-    ]
+            limits = getattr(spectrum, "white_range", plan.white_range)
+            white = white_light(node.to_dataset(), *limits)
+        sums[member.index, spectrum.spectral_order] = white.data
+    places: list[dict[int, np.ndarray]] = [{} for _ in plan.members]
+    position, stacked = 0.0, []
+    for member, spectrum in plan.tables:
+        order = spectrum.spectral_order
+        places[member.index][order] = position + np.arange(member.segment.nints)
+        position += member.segment.nints
+        stacked.append(settled(sums[member.index, order]))
     table = white_light_table(plan, places)
     rows = {
         name: np.where(np.isnan(values), position, values).astype(int)

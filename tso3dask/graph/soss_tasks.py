@@ -18,13 +18,12 @@ from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.files import Output
 from tso3dask.graph.job import Job
-from tso3dask.graph.program import Program
 from tso3dask.graph.soss import SossSetup
 from tso3dask.graph.soss_fill import FillInTime, summary_prologue
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult, Journal
 
-__all__ = ["SossJob", "soss_graph", "soss_pass"]
+__all__ = ["SossJob", "soss_graph", "soss_pass", "soss_prologue"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +41,11 @@ class SossJob(Job):
     setup: SossSetup = None  # type: ignore[assignment]
     tables: tuple[Output, ...] = ()
 
-    @property
-    def filling(self) -> Program:
-        """The member's program with gaps filled at its end."""
+    def filled(self) -> SossJob:
+        """Give the same job with gaps filled at the end of the program."""
         assert self.program is not None
-        return self.program.then(FillInTime(self.program.source.nints))
+        filling = FillInTime(self.program.source.nints)
+        return replace(self, program=self.program.then(filling))
 
 
 def soss_pass(job: SossJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
@@ -56,9 +55,8 @@ def soss_pass(job: SossJob, a: int, b: int, constants: Sequence[Any]) -> ChunkRe
     setup = job.setup
     rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
     rows |= {f"white_{item.order}": np.full(b - a, np.nan) for item in setup.orders}
-    filled = replace(job, program=job.filling)
     with task_errors(job.path, a, b):
-        for first, last, block in filled.blocks(a, b, constants, write=True):
+        for first, last, block in job.filled().blocks(a, b, constants, write=True):
             here = slice(first - a, last - a)
             if "n_outliers" in block.counts:
                 rows["n_outliers"][here] = block.counts["n_outliers"]
@@ -72,18 +70,33 @@ def soss_pass(job: SossJob, a: int, b: int, constants: Sequence[Any]) -> ChunkRe
     return ChunkResult(job.member, a, b, rows)
 
 
+def soss_prologue(job: SossJob, label: str) -> tuple[MemberGraph, Any, list[list[Any]]]:
+    """Start of a SOSS member.
+
+    Returns
+    -------
+    graph : MemberGraph
+        With the job, the median image where one is needed, and the summary.
+    key : object
+        Key of the job.
+    constants : list
+        Name and key of each constant that chunks need.
+    """
+    assert job.program is not None
+    graph = MemberGraph()
+    key = f"job-{label}"
+    medians, constants = median_prologue(job.program)
+    tiles, summary = summary_prologue(job.program, constants)
+    graph.tasks = {key: job, **medians, **tiles}
+    values = {**constants, "summary": summary}
+    return graph, key, [[name, where] for name, where in values.items()]
+
+
 def soss_graph(
     job: SossJob, chunks: Sequence[int], label: str, journal: Journal | None = None
 ) -> MemberGraph:
     """Tasks of a SOSS member: its summary, then one task per chunk, pass ``extract``."""
-    assert job.program is not None
     bounds = chunk_bounds(chunks)
-    graph = MemberGraph()
-    key = f"job-{label}"
-    graph.tasks[key] = job
-    medians, constants = median_prologue(job.program)
-    tiles, summary = summary_prologue(job.program, constants)
-    graph.tasks |= {**medians, **tiles}
-    values = [[name, where] for name, where in {**constants, "summary": summary}.items()]
-    graph.add("extract", label, soss_pass, bounds, [(values,)] * len(bounds), journal, key)
+    graph, key, constants = soss_prologue(job, label)
+    graph.add("extract", label, soss_pass, bounds, [(constants,)] * len(bounds), journal, key)
     return graph

@@ -19,7 +19,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.config import parse_steps
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph import lazy
 from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bounds
@@ -264,6 +264,11 @@ def extract_1d(
     steps = parse_steps({"extract_1d": parameters})
     reference.check_overrides(steps)
     segment = segment_of(dataset)
+    if segment.exp_type == "NIS_SOSS":
+        raise NotYetError(
+            f"{segment.path}: extract_1d of a dataset is not supported yet for NIRISS SOSS; "
+            "tso3dask.plan(...).x1dints is"
+        )
     given = steps.extract_1d.override_extract1d if extract1d is None else extract1d
     if isinstance(given, Mapping):
         reference.check_regions(given, "extract1d")

@@ -236,7 +236,8 @@ def _spec(dataset: xr.Dataset, segment: Segment) -> SpectrumSpec:
         source_type=attrs.get("source_type") or None,
         ra=attrs.get("ra"),
         dec=attrs.get("dec"),
-        limits=tuple(attrs["limits"]) if "limits" in attrs else None,
+        limits=tuple(attrs["limits"]) if attrs.get("limits") is not None else None,
+        slit=segment.exp_type != "NIS_SOSS",
     )
 
 
