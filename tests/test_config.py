@@ -41,6 +41,8 @@ def test_defaults_of_the_steps_that_matter_most():
         ("outlier_detection", "maskpt", "1e-1", 0.1),
         ("outlier_detection", "maskpt", np.float32(0.5), 0.5),
         ("outlier_detection", "good_bits", 4, "4"),
+        ("tso_photometry", "radius", 4, 4),
+        ("tso_photometry", "radius", "4", 4.0),
         ("extract_1d", "smoothing_length", "None", None),
         ("extract_1d", "smoothing_length", None, None),
         ("extract_1d", "bkg_fit", "median", "median"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ pytestmark = pytest.mark.parity
 from astropy.io import fits  # noqa: E402
 from inputs import (  # noqa: E402
     all_of,
+    damage,
     edit_asn,
     edit_member,
     in_model,
@@ -18,7 +22,7 @@ from inputs import (  # noqa: E402
     reference,
     repeat_times,
 )
-from test_pipeline import UNCOUNTED, check, extract, image, outliers, spectrum  # noqa: E402
+from test_pipeline import UNCOUNTED, check, extract, image, outliers, photometry, spectrum  # noqa: E402
 
 LRS, GRISM, PRISM, G395H = "mir_lrs-slitless", "nrc_tsgrism", "nrs_prism", "nrs_g395h"
 
@@ -170,7 +174,71 @@ TYPES = [
     spectra("extra", LRS, edit=all_of(edit_member(0, another_image), in_model(None, {})), seed=648),
 ]
 
-CASES = [*SIZES, *LOST, *TIMES, *KEYWORDS, *TYPES]
+# ---- references
+
+
+def other_apertures(given):
+    """Apertures that do not fit before the one that does."""
+    path = Path(given.steps["extract_1d"]["override_extract1d"])
+    content = json.loads(path.read_text())
+    (aperture,) = content["apertures"]
+    content["apertures"] = [
+        {**aperture, "id": "dummy", "ystart": 1},
+        {**aperture, "region_type": "background", "ystart": 2},
+        {**aperture, "id": "S200A1", "ystart": 3},
+        {**aperture, "spectral_order": 7, "ystart": 4},
+        {**aperture, "id": "ANY", "spectral_order": "ANY"},
+        {**aperture, "ystart": 5},
+    ]
+    path.write_text(json.dumps(content))
+    return given
+
+
+def in_arcseconds(given):
+    """Give the sizes of the aperture correction on the sky."""
+    from stdatamodels.jwst import datamodels
+
+    path = given.steps["extract_1d"]["override_apcorr"]
+    with datamodels.NrsFsApcorrModel(path) as model:
+        model.apcorr_table["size"] *= 0.1
+        model.sizeunit = "arcsec"
+        model.save(path)
+    return given
+
+
+def few_wavelengths(given):
+    """An aperture correction that ends within the spectrum."""
+    from stdatamodels.jwst import datamodels
+
+    path = given.steps["extract_1d"]["override_apcorr"]
+    with datamodels.NrsFsApcorrModel(path) as model:
+        waves = model.apcorr_table["wavelength"]
+        waves[:] = np.linspace(1.5, 3.5, waves.shape[-1])
+        model.save(path)
+    return given
+
+
+LINES = {"src_coeff": [[10.5, 0.01], [18.5, 0.01]], "bkg_coeff": [[2.5], [6.5], [22.5], [27.5]]}
+
+REFERENCES = [
+    spectra("other-apertures", PRISM, edit=other_apertures, segments=(5,), seed=651),
+    spectra("arcseconds", PRISM, edit=in_arcseconds, segments=(5,), seed=652),
+    spectra("few-wavelengths", PRISM, edit=few_wavelengths, segments=(5,), seed=653),
+    spectra(
+        "lines-and-offset",
+        PRISM,
+        extract(position_offset=0.7),
+        edit=reference(lambda a: a.update(LINES)),
+        segments=(5,),
+        seed=654,
+    ),
+    pictures("weak-lens-planned", photometry(centroid_source=False), pupil="WLP8", seed=655),
+    pictures("weak-lens-moving", photometry(moving_centroid=True), pupil="WLP8", seed=656),
+    pictures("weak-lens-lost", edit=lose(0, 3), pupil="WLP8", seed=657),
+    pictures("weak-lens-damaged", edit=damage, pupil="WLP8", photom=False, seed=658),
+]
+
+CASES = [*REFERENCES, *SIZES, *LOST, *TIMES, *KEYWORDS, *TYPES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
