@@ -1,0 +1,135 @@
+"""First estimate of the spectrum, and the typical integration that searches start from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from tso3dask.errors import RunError
+from tso3dask.ops.soss.engine import OrderMap, build_design
+from tso3dask.ops.soss.grid import column_grid
+
+__all__ = [
+    "add_integrations",
+    "estimate_order1",
+    "flux_spline",
+    "mean_integration",
+    "typical_integration",
+]
+
+CONTAMINATED = 1e-4  # profile of order 2 from which on a pixel is left out of the estimate
+SEED = 42
+
+
+def add_integrations(total: np.ndarray, block: np.ndarray) -> None:
+    """Add integrations to a running sum, one after the other.
+
+    The sum of a segment feeds the search of the regularisation factor, so that it must not depend
+    on how the segment is cut: always begin with zeros and add in the order of time.
+
+    Parameters
+    ----------
+    total : numpy.ndarray
+        Sum so far (y, x), float32, changed in place.
+    block : numpy.ndarray
+        Integrations (integration, y, x), float32.
+    """
+    for image in block:
+        total += image
+
+
+def mean_integration(total: np.ndarray, count: int) -> np.ndarray:
+    """Mean (y, x), float32, of a sum of so many integrations."""
+    return np.true_divide(total, np.intp(count), dtype=np.float64).astype(total.dtype)
+
+
+def typical_integration(
+    mean: np.ndarray, median_error: np.ndarray, count: int
+) -> np.ndarray:
+    """Mean integration with noise as of a single one, always the same.
+
+    Parameters
+    ----------
+    mean, median_error : numpy.ndarray
+        Images (y, x), float32.
+    count : int
+        Number of integrations in the mean.
+
+    Returns
+    -------
+    numpy.ndarray
+        Image (y, x), float32, not finite where the error is not.
+    """
+    noise = np.random.default_rng(seed=SEED).normal(
+        0, median_error * np.sqrt((count - 1) / count)
+    )
+    result = mean.copy()
+    result += noise
+    return result
+
+
+def flux_spline(wavelength: np.ndarray, flux: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Cubic spline through the finite values of a spectrum, continued beyond its ends."""
+    from scipy.interpolate import UnivariateSpline
+
+    finite = np.isfinite(flux)
+    if np.count_nonzero(finite) < 4:
+        raise RunError("estimate of the spectrum: fewer than four finite values")
+    return UnivariateSpline(wavelength[finite], flux[finite], k=3, s=0, ext=0)
+
+
+def estimate_order1(
+    order1: OrderMap,
+    profile1: np.ndarray,
+    profile2: np.ndarray,
+    throughput: Callable[[np.ndarray], np.ndarray],
+    outside: np.ndarray,
+    bad: np.ndarray,
+    data: np.ndarray,
+    error: np.ndarray,
+) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+    """Estimate the spectrum from the pixels of order 1 that order 2 does not reach.
+
+    Parameters
+    ----------
+    order1 : OrderMap
+        Order 1.
+    profile1, profile2 : numpy.ndarray
+        Spatial profiles of orders 1 and 2 as in the reference.
+    throughput : callable
+        Throughput of order 1.
+    outside : numpy.ndarray
+        Pixels (y, x) outside the aperture of order 1.
+    bad : numpy.ndarray
+        Pixels (y, x) not to be used.
+    data, error : numpy.ndarray
+        One integration (y, x).
+
+    Returns
+    -------
+    spectrum : callable
+        Flux at given wavelengths.
+    cleaned : numpy.ndarray
+        Profile of order 1 without negative values, see `tso3dask.ops.soss.grid.column_grid`.
+    """
+    from scipy.sparse.linalg import MatrixRankWarning, lsqr, spsolve
+
+    grid, cleaned = column_grid(order1.wavelength, profile1)
+    contaminated = (profile2 >= CONTAMINATED) | outside
+    order = OrderMap(1, order1.wavelength, cleaned, order1.upper, order1.lower)
+    design = build_design([order], [throughput], [None], grid, [contaminated], bad)
+    used = ~design.mask
+    right = design.right_side(design.weighted(error[used]), data[used] / error[used])
+    seen = right != 0
+    matrix = design.normal_matrix(error[used])[seen][:, seen]
+    spectrum = np.full(len(design.grid), np.nan)
+    # Nothing regularises this system: the same solver as the field's pipeline, for its answer
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=MatrixRankWarning)
+        try:
+            spectrum[seen] = spsolve(matrix.tocsr(), right[seen])
+        except MatrixRankWarning:
+            spectrum[seen] = lsqr(matrix, right[seen])[0]
+    return flux_spline(design.grid, spectrum), cleaned

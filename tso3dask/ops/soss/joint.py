@@ -1,0 +1,137 @@
+"""Joint fit of the overlapping orders 1 and 2.
+
+All integrations of a segment share the median errors, so that the system is factorised once and
+every integration is one more right-hand side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tso3dask.ops.soss.banded import BandedFactor
+from tso3dask.ops.soss.engine import Design, OrderMap, build_design
+from tso3dask.ops.soss.kernels import ResolutionKernel
+from tso3dask.ops.soss.runs import RunMatrix
+from tso3dask.ops.soss.tikhonov import FactorTests, RegularisedFit, first_guess, search_factor
+
+__all__ = ["JointOrders", "prepare_joint_orders"]
+
+DECADES = (-4.0, 4.0)
+
+
+@dataclass(frozen=True)
+class JointOrders:
+    """Fit of orders 1 and 2 to integrations.
+
+    Parameters
+    ----------
+    fit : Design
+        Model of the pixels that are fitted.
+    matrices : tuple of RunMatrix
+        From the convolved spectrum of each order to pixels over errors.
+    error : numpy.ndarray
+        Median errors of the fitted pixels.
+    system : BandedFactor
+        The factorised system.
+    traces : tuple of Design
+        Model of each order alone in all pixels within any aperture, on the grid of its convolved
+        spectrum.
+    factor : float
+        Regularisation factor.
+    """
+
+    fit: Design
+    matrices: tuple[RunMatrix, ...]
+    error: np.ndarray
+    system: BandedFactor
+    traces: tuple[Design, ...]
+    factor: float
+
+    def spectra(self, data: np.ndarray) -> np.ndarray:
+        """Spectra (grid point, integration) of flattened images (integration, pixel)."""
+        from ._runs_jit import gather_ratio
+
+        pixels = self.fit.pixels
+        dtype = np.result_type(data.dtype, self.error.dtype)
+        scaled = np.empty((len(pixels), len(data)), dtype)
+        gather_ratio(data, self.error, pixels, scaled)
+        return self.system.solve(self.fit.right_side(self.matrices, scaled))
+
+    def convolved(self, index: int, spectra: np.ndarray) -> np.ndarray:
+        """Spectra at the resolution of an order, on the points that its trace model uses."""
+        spectrum = self.fit.orders[index].convolved(spectra)
+        return self.traces[index].orders[0].convolved(spectrum)
+
+    def image(self, index: int, spectrum: np.ndarray) -> np.ndarray:
+        """Model (y, x) of an order from one spectrum (grid point,), NaN where there is none."""
+        return self.traces[index].image(self.fit.orders[index].convolved(spectrum))
+
+
+def prepare_joint_orders(
+    orders: Sequence[OrderMap],
+    throughputs: Sequence[Callable[[np.ndarray], np.ndarray]],
+    kernels: Sequence[ResolutionKernel | None],
+    grid: np.ndarray,
+    outside: Sequence[np.ndarray],
+    outside_all: np.ndarray,
+    bad: np.ndarray,
+    threshold: float,
+    data: np.ndarray,
+    error: np.ndarray,
+    estimate: Callable[[np.ndarray], np.ndarray] | None,
+    factor: float | None,
+) -> tuple[JointOrders, FactorTests | None, list[str]]:
+    """Choose the regularisation factor and factorise the system.
+
+    Parameters
+    ----------
+    orders, throughputs, kernels : sequence
+        Orders 1 and 2.
+    grid : numpy.ndarray
+        Wavelengths of the spectrum.
+    outside, outside_all : numpy.ndarray
+        Pixels (y, x) outside the aperture of each order, and outside all apertures.
+    bad : numpy.ndarray
+        Pixels (y, x) not to be used.
+    threshold : float
+        Profile above which an order counts as shining on a pixel.
+    data, error : numpy.ndarray
+        Typical integration (y, x), and the errors that all integrations are weighted with.
+    estimate : callable, optional
+        Estimate of the spectrum, needed without a factor.
+    factor : float, optional
+        Regularisation factor; searched for if not given.
+    """
+    fit = build_design(orders, throughputs, kernels, grid, outside, bad, threshold)
+    used = ~fit.mask
+    scaled = data[used] / error[used]
+    tests, notes = None, []
+    final = RegularisedFit(fit, scaled, error[used], drop_unseen=False)
+    if factor is None:
+        assert estimate is not None
+        search = final
+        if (final.right == 0).any():
+            search = RegularisedFit(fit, scaled, error[used])
+        factor, tests, notes = search_factor(search, first_guess(fit, estimate(fit.grid)), DECADES)
+    system = final.system.factorised(factor)
+    if system.ill_conditioned:
+        notes.append(
+            f"regularisation factor {factor:.3e}: the system is ill-conditioned, its solution is"
+            " uncertain; give a larger soss_tikfac"
+        )
+    traces = tuple(
+        build_design([order], [throughput], [None], fit.grid_of(i), [outside_all])
+        for i, (order, throughput) in enumerate(zip(orders, throughputs, strict=True))
+    )
+    joint = JointOrders(
+        fit=fit,
+        matrices=tuple(final.matrices),
+        error=error[used],
+        system=system,
+        traces=traces,
+        factor=factor,
+    )
+    return joint, tests, [f"orders 1 and 2: {note}" for note in notes]

@@ -1,0 +1,137 @@
+"""Matrices whose rows are runs of adjacent columns.
+
+Integration weights of pixels, resolution kernels, and their products all have this form: a few
+neighbouring points of the wavelength grid per row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+__all__ = ["RunMatrix"]
+
+
+@dataclass(frozen=True)
+class RunMatrix:
+    """A sparse matrix with one run of adjacent columns per row.
+
+    Parameters
+    ----------
+    first : numpy.ndarray
+        First column of each row.
+    pointers : numpy.ndarray
+        Where the values of each row begin, and the number of all values.
+    values : numpy.ndarray
+        The values, row by row.
+    columns : int
+        Number of columns.
+    """
+
+    first: np.ndarray
+    pointers: np.ndarray
+    values: np.ndarray
+    columns: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.first)
+
+    @classmethod
+    def from_csr(cls, matrix: csr_matrix) -> RunMatrix:
+        """Copy a matrix in compressed rows; gaps inside a row are filled with zeros."""
+        matrix = matrix.sorted_indices()
+        empty = np.diff(matrix.indptr) == 0
+        first, last = np.zeros((2, matrix.shape[0]), np.int64)
+        first[~empty] = matrix.indices[matrix.indptr[:-1][~empty]]
+        last[~empty] = matrix.indices[matrix.indptr[1:][~empty] - 1]
+        pointers = np.concatenate([[0], np.cumsum(np.where(empty, 0, last - first + 1))])
+        row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        values = np.zeros(pointers[-1])
+        values[pointers[row] + matrix.indices - first[row]] = matrix.data
+        return cls(first, pointers, values, matrix.shape[1])
+
+    def to_csr(self) -> csr_matrix:
+        """Copy into compressed rows, without the zeros."""
+        from scipy.sparse import csr_matrix
+
+        indices = np.arange(len(self.values)) + np.repeat(
+            self.first - self.pointers[:-1], np.diff(self.pointers)
+        )
+        shape = (self.rows, self.columns)
+        matrix = csr_matrix((self.values, indices, self.pointers), shape=shape, copy=True)
+        matrix.eliminate_zeros()
+        return matrix
+
+    def scaled(
+        self, rows: np.ndarray | None = None, columns: np.ndarray | None = None
+    ) -> RunMatrix:
+        """Multiply rows, or columns, or both, by factors."""
+        values = self.values
+        if rows is not None:
+            values = values * np.repeat(rows, np.diff(self.pointers))
+        if columns is not None:
+            shift = np.repeat(self.first - self.pointers[:-1], np.diff(self.pointers))
+            values = values * columns[np.arange(len(values)) + shift]
+        return RunMatrix(self.first, self.pointers, values, self.columns)
+
+    def selected(self, rows: np.ndarray) -> RunMatrix:
+        """Empty the rows that are not selected by a boolean array."""
+        kept = np.repeat(rows, np.diff(self.pointers))
+        pointers = np.concatenate([[0], np.cumsum(np.where(rows, np.diff(self.pointers), 0))])
+        return RunMatrix(self.first, pointers, self.values[kept], self.columns)
+
+    def __matmul__(self, x: np.ndarray) -> np.ndarray:
+        """Product with right-hand sides (column,) or (column, side)."""
+        from ._runs_jit import times
+
+        sides = np.ascontiguousarray(x if x.ndim == 2 else x[:, np.newaxis], dtype=np.float64)
+        out = np.empty((self.rows, sides.shape[1]))
+        times(self.first, self.pointers, self.values, sides, out)
+        return out if x.ndim == 2 else out[:, 0]
+
+    def transposed_times(self, x: np.ndarray) -> np.ndarray:
+        """Product of the transposed matrix with right-hand sides (row,) or (row, side)."""
+        from ._runs_jit import transposed_times
+
+        sides = np.ascontiguousarray(x if x.ndim == 2 else x[:, np.newaxis], dtype=np.float64)
+        out = np.zeros((self.columns, sides.shape[1]))
+        transposed_times(self.first, self.pointers, self.values, sides, out)
+        return out if x.ndim == 2 else out[:, 0]
+
+    def transposed_product(self, other: RunMatrix) -> RunMatrix:
+        """Product of the transposed matrix with another of the same rows."""
+        from ._runs_jit import transposed_product
+
+        first, pointers, values = transposed_product(
+            self.first,
+            self.pointers,
+            self.values,
+            other.first,
+            other.pointers,
+            other.values,
+            self.columns,
+        )
+        return RunMatrix(first, pointers, values, other.columns)
+
+    def product(self, other: RunMatrix) -> RunMatrix:
+        """Product with another matrix whose rows are the columns of this one."""
+        from ._runs_jit import product
+
+        first, pointers, values = product(
+            self.first, self.pointers, self.values, other.first, other.pointers, other.values
+        )
+        return RunMatrix(first, pointers, values, other.columns)
+
+    def reaches_nan(self, x: np.ndarray) -> np.ndarray:
+        """Rows with a value other than zero where x (column,) is NaN."""
+        present = RunMatrix(
+            self.first, self.pointers, (self.values != 0).astype(float), self.columns
+        )
+        return (present @ np.isnan(x).astype(float)) > 0
