@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tso3dask.ops._jit import helper, jit
+from tso3dask.ops.soss._sides_jit import SIDES, STRIDE, add_scaled
 
 __all__ = ["aperture_sums", "count_positive", "fit_single_order"]
 
@@ -19,12 +20,11 @@ def aperture_sums(  # type: ignore[no-untyped-def]
     """Add weighted sums over an aperture to flux and variance (integration, x).
 
     The aperture is given as stretches of adjacent pixels of a row, with one weight per pixel.
-    Pixels of weight zero are left out whatever they hold. `odd` (integration,) counts others that
-    are not finite or have an error that is not positive.
+    `odd` (integration,) counts pixels that are not finite or have an error that is not positive.
     """
     for i in range(data.shape[0]):
         at = 0
-        strange = 0
+        strange = np.int32(0)
         for s in range(len(rows)):
             begin, width = begins[s], ends[s] - begins[s]
             values = data[i, rows[s], begin : begin + width]
@@ -32,13 +32,13 @@ def aperture_sums(  # type: ignore[no-untyped-def]
             w = weights[at : at + width]
             total, squares = flux[i, begin:], variance[i, begin:]
             for x in range(width):
-                value = np.float64(values[x])
+                total[x] += w[x] * np.float64(values[x])
+            for x in range(width):
                 sigma = np.float64(errors[x])
-                used = w[x] > 0
-                good = (sigma > 0) & (sigma < np.inf) & (value - value == 0)
-                total[x] += w[x] * value if used else 0.0
-                squares[x] += w[x] * (sigma * sigma) if used else 0.0
-                strange += 1 if used & (not good) else 0
+                squares[x] += w[x] * (sigma * sigma)
+            for x in range(width):
+                good = (errors[x] > 0) & (errors[x] < np.inf) & (values[x] - values[x] == 0)
+                strange += np.int32(not good)
             at += width
         odd[i] += strange
 
@@ -52,74 +52,113 @@ def count_positive(error, pixels, odd):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _solve_band(band, right):  # type: ignore[no-untyped-def]
-    """Solve a symmetric banded system (unknown, distance) in place; False if not definite."""
-    size, reach = band.shape
+def _factorise(band, status):  # type: ignore[no-untyped-def]
+    """Cholesky factor of SIDES banded matrices (unknown, distance, side) in place.
+
+    The diagonal becomes that of the inverse. `status` is 2 where a matrix is not definite.
+    """
+    size, reach = band.shape[0], band.shape[1]
     for j in range(size):
-        if not band[j, 0] > 0:
-            return False
-        pivot = np.sqrt(band[j, 0])
         last = min(reach, size - j)
+        for s in range(SIDES):
+            if not band[j, 0, s] > 0:
+                status[s] = 2
+                band[j, 0, s] = 1.0
+            band[j, 0, s] = 1.0 / np.sqrt(band[j, 0, s])
         for d in range(1, last):
-            band[j, d] /= pivot
-        band[j, 0] = pivot
+            for s in range(SIDES):
+                band[j, d, s] *= band[j, 0, s]
         for d in range(1, last):
-            value = band[j, d]
-            if value != 0:
-                for e in range(d, last):
-                    band[j + d, e - d] -= value * band[j, e]
+            for e in range(d, last):
+                for s in range(SIDES):
+                    band[j + d, e - d, s] -= band[j, d, s] * band[j, e, s]
+
+
+@helper
+def _substitute(band, right):  # type: ignore[no-untyped-def]
+    """Solve for right-hand sides (unknown, side) in place, with the factors of `_factorise`."""
+    size, reach = band.shape[0], band.shape[1]
     for j in range(size):
-        value = right[j] / band[j, 0]
-        right[j] = value
+        for s in range(SIDES):
+            right[j, s] *= band[j, 0, s]
         for d in range(1, min(reach, size - j)):
-            right[j + d] -= band[j, d] * value
+            for s in range(SIDES):
+                right[j + d, s] -= band[j, d, s] * right[j, s]
     for j in range(size - 1, -1, -1):
-        value = right[j]
         for d in range(1, min(reach, size - j)):
-            value -= band[j, d] * right[j + d]
-        right[j] = value / band[j, 0]
-    return True
+            for s in range(SIDES):
+                right[j, s] -= band[j, d, s] * right[j + d, s]
+        for s in range(SIDES):
+            right[j, s] *= band[j, 0, s]
+
+
+@helper
+def _leave_out(band, right, seen, count, status):  # type: ignore[no-untyped-def]
+    """Cut unknowns without data out of the systems; `status` is 1 where others are `seen`."""
+    size, reach = band.shape[0], band.shape[1]
+    for k in range(size):
+        for s in range(SIDES):
+            if s < count and (right[k, s] != 0) != seen[k]:
+                status[s] = 1
+            if right[k, s] == 0:
+                for d in range(reach):
+                    band[k, d, s] = 0.0
+                for d in range(1, min(reach, k + 1)):
+                    band[k - d, d, s] = 0.0
+                band[k, 0, s] = 1.0
+
+
+@helper
+def _accumulate(  # type: ignore[no-untyped-def]
+    first, pointers, values, pixels, data, error, band, right
+):
+    """Add the pixels of integrations to the normal matrices and their right-hand sides."""
+    count, reach = data.shape[0], band.shape[1]
+    sigma, value, share = np.ones(SIDES), np.zeros(SIDES), np.zeros(SIDES)
+    to_right, to_band = right.ctypes.data, band.ctypes.data
+    for r in range(len(first)):
+        begin, end = pointers[r], pointers[r + 1]
+        if begin == end:
+            continue
+        at = pixels[r]
+        for s in range(count):
+            sigma[s] = error[s, at]
+            value[s] = data[s, at]
+        for s in range(SIDES):
+            share[s] = 1.0 / (sigma[s] * sigma[s])
+            value[s] *= share[s]
+        for s in range(count, SIDES):
+            share[s] = 0.0
+        for p in range(begin, end):
+            k = first[r] + p - begin
+            add_scaled(to_right + STRIDE * k, value.ctypes.data, values[p])
+            row = to_band + STRIDE * (k * reach)
+            for q in range(p, end):
+                add_scaled(row + STRIDE * (q - p), share.ctypes.data, values[p] * values[q])
 
 
 @jit
 def fit_single_order(  # type: ignore[no-untyped-def]
-    first, pointers, values, pixels, data, error, smoothness, seen, solutions, status
+    first, pointers, values, pixels, data, error, smoothness, seen, right, status
 ):
-    """Fit the spectrum of one order to each integration.
+    """Fit the spectrum of one order to up to SIDES integrations (integration, pixel).
 
     `values` is the model of the pixels in runs, `smoothness` (unknown, distance) what regularises
-    it. Unknowns without data are NaN. `status` (integration,) is 1 where they are not those of
-    `seen`, 2 where the system cannot be solved.
+    it. The spectra `right` (unknown, side) are NaN at unknowns that are not `seen`. `status`
+    (side,) is 1 where others are without data, 2 where the system cannot be solved.
     """
     size, reach = smoothness.shape
-    band = np.empty((size, reach))
-    for i in range(data.shape[0]):
-        band[:] = smoothness
-        right = solutions[i]
-        right[:] = 0.0
-        for r in range(len(first)):
-            sigma = np.float64(error[i, pixels[r]])
-            scaled = np.float64(data[i, pixels[r]]) / sigma
-            begin, end = pointers[r], pointers[r + 1]
-            k = first[r]
-            for p in range(begin, end):
-                value = values[p] / sigma
-                right[k + p - begin] += value * scaled
-                share = value / sigma
-                for q in range(p, end):
-                    band[k + p - begin, q - p] += share * values[q]
-        status[i] = 0
-        for k in range(size):
-            if (right[k] != 0) != seen[k]:
-                status[i] = 1
-            if right[k] == 0:
-                band[k] = 0.0
-                band[k, 0] = 1.0
-                for d in range(1, min(reach, k + 1)):
-                    band[k - d, d] = 0.0
-        if not _solve_band(band, right):
-            right[:] = np.nan
-            status[i] = 2
-        for k in range(size):
-            if not seen[k]:
-                right[k] = np.nan
+    band = np.empty((size, reach, SIDES))
+    for k in range(size):
+        for d in range(reach):
+            band[k, d] = smoothness[k, d]
+    right[:] = 0.0
+    status[:] = 0
+    _accumulate(first, pointers, values, pixels, data, error, band, right)
+    _leave_out(band, right, seen, data.shape[0], status)
+    _factorise(band, status)
+    _substitute(band, right)
+    for k in range(size):
+        for s in range(SIDES):
+            if not seen[k] or status[s] == 2:
+                right[k, s] = np.nan

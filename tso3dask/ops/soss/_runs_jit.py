@@ -1,8 +1,7 @@
 """Compiled products of matrices whose rows are runs of adjacent columns.
 
 This module imports numba when it is imported: load it inside functions only. A matrix is given by
-the first column of each row, the pointers of its rows into the values, and the values; right-hand
-sides have a second axis, so that several go through at once.
+the first column of each row, the pointers of its rows into the values, and the values.
 """
 
 from __future__ import annotations
@@ -10,8 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from tso3dask.ops._jit import helper, jit
+from tso3dask.ops.soss._sides_jit import SIDES, STRIDE, add_scaled
 
-__all__ = ["gather_ratio", "pixel_weights", "product", "times", "transposed_product", "transposed_times"]
+__all__ = [
+    "gather_ratio",
+    "pixel_weights",
+    "product",
+    "times",
+    "times_sides",
+    "transposed_product",
+    "transposed_times",
+    "transposed_times_sides",
+]
 
 
 @helper
@@ -37,7 +46,9 @@ def _pixel_row(grid, low, last, below, above, row):  # type: ignore[no-untyped-d
     before = (before + size) % size
     row[0] = grid[second] - below
     row[points - 1] = above - grid[before]
-    first_step = grid[first + 1] - grid[first] if first < size - 1 else grid[size - 1] - grid[size - 2]
+    first_step = (
+        grid[first + 1] - grid[first] if first < size - 1 else grid[size - 1] - grid[size - 2]
+    )
     before_step = (
         grid[before + 1] - grid[before] if before < size - 1 else grid[size - 1] - grid[size - 2]
     )
@@ -98,37 +109,57 @@ def pixel_weights(grid, low, last, below, above, used, first, pointers, values):
 
 @jit
 def times(first, pointers, values, x, out):  # type: ignore[no-untyped-def]
-    """Product of a matrix with right-hand sides x (column, side), into out (row, side)."""
-    sides = x.shape[1]
+    """Product of a matrix with a vector x (column,), into out (row,)."""
     for r in range(len(first)):
-        for s in range(sides):
-            out[r, s] = 0.0
         shift = first[r] - pointers[r]
+        total = 0.0
         for p in range(pointers[r], pointers[r + 1]):
-            value = values[p]
-            for s in range(sides):
-                out[r, s] += value * x[p + shift, s]
+            total += values[p] * x[p + shift]
+        out[r] = total
 
 
 @jit
 def transposed_times(first, pointers, values, x, out):  # type: ignore[no-untyped-def]
-    """Add the product of a transposed matrix with x (row, side) to out (column, side)."""
-    sides = x.shape[1]
+    """Add the product of a transposed matrix with a vector x (row,) to out (column,)."""
     for r in range(len(first)):
         shift = first[r] - pointers[r]
         for p in range(pointers[r], pointers[r + 1]):
-            value = values[p]
-            for s in range(sides):
-                out[p + shift, s] += value * x[r, s]
+            out[p + shift] += values[p] * x[r]
+
+
+@jit
+def times_sides(first, pointers, values, x, out):  # type: ignore[no-untyped-def]
+    """Product of a matrix with SIDES vectors x (column, side), into out (row, side)."""
+    out[:] = 0.0
+    source, target = x.ctypes.data, out.ctypes.data
+    for r in range(len(first)):
+        shift = first[r] - pointers[r]
+        for p in range(pointers[r], pointers[r + 1]):
+            add_scaled(target + STRIDE * r, source + STRIDE * (p + shift), values[p])
+
+
+@jit
+def transposed_times_sides(first, pointers, values, x, out):  # type: ignore[no-untyped-def]
+    """Add the product of a transposed matrix with SIDES vectors x (row, side) to out."""
+    source, target = x.ctypes.data, out.ctypes.data
+    for r in range(len(first)):
+        shift = first[r] - pointers[r]
+        for p in range(pointers[r], pointers[r + 1]):
+            add_scaled(target + STRIDE * (p + shift), source + STRIDE * r, values[p])
 
 
 @jit
 def gather_ratio(data, scale, pixels, out):  # type: ignore[no-untyped-def]
-    """Quotient of pixels (side, pixel) and a scale, in the precision of both, to (pixel, side)."""
+    """Quotient of pixels (side, pixel) and a scale, in the precision of both, to (pixel, side).
+
+    Sides without data are zero.
+    """
     for i in range(len(pixels)):
         at = pixels[i]
         for s in range(data.shape[0]):
             out[i, s] = data[s, at] / scale[i]
+        for s in range(data.shape[0], SIDES):
+            out[i, s] = 0.0
 
 
 @helper

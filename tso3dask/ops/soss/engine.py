@@ -131,9 +131,7 @@ class Design:
 
     def weighted(self, error: np.ndarray) -> list[RunMatrix]:
         """Matrix of each order from its convolved spectrum to pixels over errors (pixel,)."""
-        return [
-            part.weights.scaled(part.profile / error, part.sensitivity) for part in self.orders
-        ]
+        return [part.weights.scaled(part.profile / error, part.sensitivity) for part in self.orders]
 
     def normal_matrix(self, error: np.ndarray) -> csr_matrix:
         """Product B^T B of the model of pixels over their errors (pixel,)."""

@@ -45,9 +45,7 @@ def mean_integration(total: np.ndarray, count: int) -> np.ndarray:
     return np.true_divide(total, np.intp(count), dtype=np.float64).astype(total.dtype)
 
 
-def typical_integration(
-    mean: np.ndarray, median_error: np.ndarray, count: int
-) -> np.ndarray:
+def typical_integration(mean: np.ndarray, median_error: np.ndarray, count: int) -> np.ndarray:
     """Mean integration with noise as of a single one, always the same.
 
     Parameters
@@ -62,9 +60,7 @@ def typical_integration(
     numpy.ndarray
         Image (y, x), float32, not finite where the error is not.
     """
-    noise = np.random.default_rng(seed=SEED).normal(
-        0, median_error * np.sqrt((count - 1) / count)
-    )
+    noise = np.random.default_rng(seed=SEED).normal(0, median_error * np.sqrt((count - 1) / count))
     result = mean.copy()
     result += noise
     return result

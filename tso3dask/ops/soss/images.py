@@ -16,9 +16,7 @@ def joined_order(red: np.ndarray, blue: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(red), red, blue)
 
 
-def without_other_orders(
-    data: np.ndarray, models: dict[int, np.ndarray], order: int
-) -> np.ndarray:
+def without_other_orders(data: np.ndarray, models: dict[int, np.ndarray], order: int) -> np.ndarray:
     """Image (y, x) less the models of all orders but one; NaN of a model counts as zero."""
     result = data.copy()
     for other, model in models.items():

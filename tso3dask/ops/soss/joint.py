@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tso3dask.ops.soss.banded import BandedFactor
+from tso3dask.ops.soss.banded import PanelFactor
 from tso3dask.ops.soss.engine import Design, OrderMap, build_design
 from tso3dask.ops.soss.kernels import ResolutionKernel
-from tso3dask.ops.soss.runs import RunMatrix
+from tso3dask.ops.soss.runs import SIDES, RunMatrix
 from tso3dask.ops.soss.tikhonov import FactorTests, RegularisedFit, first_guess, search_factor
 
 __all__ = ["JointOrders", "prepare_joint_orders"]
@@ -34,7 +34,7 @@ class JointOrders:
         From the convolved spectrum of each order to pixels over errors.
     error : numpy.ndarray
         Median errors of the fitted pixels.
-    system : BandedFactor
+    system : PanelFactor
         The factorised system.
     traces : tuple of Design
         Model of each order alone in all pixels within any aperture, on the grid of its convolved
@@ -46,17 +46,16 @@ class JointOrders:
     fit: Design
     matrices: tuple[RunMatrix, ...]
     error: np.ndarray
-    system: BandedFactor
+    system: PanelFactor
     traces: tuple[Design, ...]
     factor: float
 
     def spectra(self, data: np.ndarray) -> np.ndarray:
-        """Spectra (grid point, integration) of flattened images (integration, pixel)."""
+        """Spectra (grid point, side) of up to `SIDES` flattened images (integration, pixel)."""
         from ._runs_jit import gather_ratio
 
         pixels = self.fit.pixels
-        dtype = np.result_type(data.dtype, self.error.dtype)
-        scaled = np.empty((len(pixels), len(data)), dtype)
+        scaled = np.empty((len(pixels), SIDES))
         gather_ratio(data, self.error, pixels, scaled)
         return self.system.solve(self.fit.right_side(self.matrices, scaled))
 
@@ -130,7 +129,7 @@ def prepare_joint_orders(
         fit=fit,
         matrices=tuple(final.matrices),
         error=error[used],
-        system=system,
+        system=system.in_panels(),
         traces=traces,
         factor=factor,
     )

@@ -161,9 +161,8 @@ def convolution_matrix(
     table *= weight
     total = table.sum(axis=1)
     if not (total > 0).all():
-        raise RunError(
-            f"resolution kernel: no weight on the wavelength grid at {grid[first:last][total <= 0][0]:.4f} um"
-        )
+        where = grid[first:last][~(total > 0)][0]
+        raise RunError(f"resolution kernel: no weight on the wavelength grid at {where:.4f} um")
     table /= total[:, np.newaxis]
     kept = table != 0
     pointers = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tso3dask.errors import RunError
 from tso3dask.ops.soss.aperture import ApertureStretches, contamination
 from tso3dask.ops.soss.engine import OrderMap, TooFewPixelsError
 from tso3dask.ops.soss.estimate import estimate_order1
@@ -25,7 +24,7 @@ from tso3dask.ops.soss.images import (
 )
 from tso3dask.ops.soss.joint import JointOrders, prepare_joint_orders
 from tso3dask.ops.soss.kernels import ResolutionKernel
-from tso3dask.ops.soss.runs import RunMatrix
+from tso3dask.ops.soss.runs import SIDES, RunMatrix
 from tso3dask.ops.soss.single_order import SingleOrder, prepare_single_order
 from tso3dask.ops.soss.tikhonov import FactorTests
 
@@ -39,8 +38,6 @@ __all__ = [
 ]
 
 Spectrum = Callable[[np.ndarray], np.ndarray]
-
-SIDES = 16  # integrations that go through the joint fit together
 
 
 @dataclass(frozen=True)
@@ -291,11 +288,11 @@ class SegmentModel:
         by_image = by_image.copy()
         for order, single in self.singles.items():
             found, status = single.spectra(flat, flat_error)
-            by_image |= status > 0
-            parts[-order] = single.trace.orders[0].convolved(found.T)
+            by_image |= status[: len(data)] > 0
+            parts[-order] = single.trace.orders[0].convolved(found)
             parts[-order] = np.nan_to_num(parts[-order], nan=0.0)
         for (target, part), share in self.shares.items():
-            result.flux[target][begin : begin + len(data)] -= (share @ parts[part]).T
+            result.flux[target][begin : begin + len(data)] -= (share @ parts[part]).T[: len(data)]
         for i in range(len(data)):
             if not solved[i]:
                 result.notes.append(
@@ -318,7 +315,7 @@ class SegmentModel:
             if usual:
                 flat = (data.reshape(1, -1), error.reshape(1, -1))
                 found, status = single.spectra(*flat)
-                alone, failed = found[0], status[0] != 0
+                alone, failed = found[:, 0], status[0] != 0
             if not usual or failed:
                 try:
                     alone = single.spectrum_with_mask(data, error, bad)
@@ -347,9 +344,7 @@ class SegmentModel:
                 modelled = np.isfinite(models[order])
                 image = np.where(bad & modelled, models[order], image)
                 inside = weights > 0
-                sigma = error_of_nearest_value(
-                    error, image, inside & bad & modelled, inside & ~bad
-                )
+                sigma = error_of_nearest_value(error, image, inside & bad & modelled, inside & ~bad)
                 masked = bad & ~modelled
             flux, spread, npixels = sum_aperture(image, sigma, masked, weights)
             result.flux[order][index] = flux

@@ -14,7 +14,16 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["RunMatrix"]
+__all__ = ["SIDES", "RunMatrix"]
+
+SIDES = 16
+"""Number of right-hand sides that go through products together."""
+
+
+def _doubles(x: np.ndarray) -> np.ndarray:
+    if x.ndim == 2 and x.shape[1] != SIDES:
+        raise ValueError(f"expected {SIDES} right-hand sides, got {x.shape[1]}")
+    return np.ascontiguousarray(x, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -88,22 +97,22 @@ class RunMatrix:
         return RunMatrix(self.first, pointers, self.values[kept], self.columns)
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
-        """Product with right-hand sides (column,) or (column, side)."""
-        from ._runs_jit import times
+        """Product with a vector (column,) or with `SIDES` of them (column, side)."""
+        from ._runs_jit import times, times_sides
 
-        sides = np.ascontiguousarray(x if x.ndim == 2 else x[:, np.newaxis], dtype=np.float64)
-        out = np.empty((self.rows, sides.shape[1]))
-        times(self.first, self.pointers, self.values, sides, out)
-        return out if x.ndim == 2 else out[:, 0]
+        out = np.empty((self.rows, *x.shape[1:]))
+        kernel = times if x.ndim == 1 else times_sides
+        kernel(self.first, self.pointers, self.values, _doubles(x), out)
+        return out
 
     def transposed_times(self, x: np.ndarray) -> np.ndarray:
-        """Product of the transposed matrix with right-hand sides (row,) or (row, side)."""
-        from ._runs_jit import transposed_times
+        """Product of the transposed matrix with a vector (row,) or `SIDES` of them (row, side)."""
+        from ._runs_jit import transposed_times, transposed_times_sides
 
-        sides = np.ascontiguousarray(x if x.ndim == 2 else x[:, np.newaxis], dtype=np.float64)
-        out = np.zeros((self.columns, sides.shape[1]))
-        transposed_times(self.first, self.pointers, self.values, sides, out)
-        return out if x.ndim == 2 else out[:, 0]
+        out = np.zeros((self.columns, *x.shape[1:]))
+        kernel = transposed_times if x.ndim == 1 else transposed_times_sides
+        kernel(self.first, self.pointers, self.values, _doubles(x), out)
+        return out
 
     def transposed_product(self, other: RunMatrix) -> RunMatrix:
         """Product of the transposed matrix with another of the same rows."""

@@ -13,6 +13,7 @@ import numpy as np
 from tso3dask.ops.soss.banded import smoothness_matrix
 from tso3dask.ops.soss.engine import Design, OrderMap, TooFewPixelsError, build_design
 from tso3dask.ops.soss.grid import oversample
+from tso3dask.ops.soss.runs import SIDES
 from tso3dask.ops.soss.throughput import unit_throughput
 from tso3dask.ops.soss.tikhonov import FactorTests, RegularisedFit, search_factor
 
@@ -71,21 +72,21 @@ class SingleOrder:
         Parameters
         ----------
         data, error : numpy.ndarray
-            Integrations (integration, pixel) of flattened images.
+            Up to `SIDES` integrations (integration, pixel) of flattened images.
 
         Returns
         -------
         spectra : numpy.ndarray
-            Spectra (integration, grid point).
+            Spectra (grid point, side).
         status : numpy.ndarray
             0 for a good fit, 1 where other grid points are seen than usual, 2 where the system
-            could not be solved (integration,).
+            could not be solved (side,).
         """
         from ._atoca_jit import fit_single_order
 
+        spectra = np.empty((len(self.fit.grid), SIDES))
+        status = np.zeros(SIDES, np.int64)
         first, pointers, values, pixels, smoothness = self.loop
-        spectra = np.empty((len(data), len(self.fit.grid)))
-        status = np.zeros(len(data), np.int64)
         fit_single_order(
             first, pointers, values, pixels, data, error, smoothness, self.seen, spectra, status
         )

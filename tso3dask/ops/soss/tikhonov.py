@@ -101,9 +101,7 @@ class FactorTests:
             self.factors = np.append(self.factors, factor)
             self.solutions.append(solution)
             self.chi2 = np.append(self.chi2, _mean(square))
-            self.chi2_soft_l1 = np.append(
-                self.chi2_soft_l1, _mean(2 * (np.sqrt(1 + square) - 1))
-            )
+            self.chi2_soft_l1 = np.append(self.chi2_soft_l1, _mean(2 * (np.sqrt(1 + square) - 1)))
             self.chi2_cauchy = np.append(self.chi2_cauchy, _mean(np.log(1 + square)))
             self.regularisation = np.append(self.regularisation, np.nansum(slope**2))
             self.ill_conditioned = np.append(self.ill_conditioned, system.ill_conditioned)
