@@ -1,7 +1,8 @@
-"""Symmetric positive definite systems of banded form.
+"""Symmetric positive definite systems that are banded in a suitable order of the unknowns.
 
 The unknowns of the joint solution are not banded in order of wavelength, as a pixel sees two
-wavelengths far apart. In reverse Cuthill-McKee order they are.
+wavelengths far apart. In reverse Cuthill-McKee order they are, with a band of varying width. The
+Cholesky factor is kept in panels of columns, each as high as its part of the band.
 """
 
 from __future__ import annotations
@@ -14,85 +15,36 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["BandedFactor", "BandedSystem", "PanelFactor", "smoothness_matrix"]
+__all__ = ["BandedFactor", "BandedSystem", "smoothness_matrix"]
 
 SMALLEST_PIVOT = 1e-14
 """Pivots below this share of the diagonal are rounding: the system is called ill-conditioned."""
 
+PANEL = 64
+"""Columns of a panel."""
+
 
 def smoothness_matrix(grid: np.ndarray) -> csr_matrix:
-    """Product T^T T of the first-derivative operator T on a grid."""
+    """Lower half of the product T^T T of the first-derivative operator T on a grid."""
     from scipy.sparse import diags
 
     share = 1.0 / np.diff(grid) ** 2
     diagonal = np.zeros(len(grid))
     diagonal[:-1] += share
     diagonal[1:] += share
-    return diags([-share, diagonal, -share], [-1, 0, 1], format="csr")
-
-
-PANEL = 64
-"""Columns of a panel."""
+    return diags([-share, diagonal], [-1, 0], format="csr")
 
 
 @dataclass(frozen=True)
 class BandedFactor:
-    """Cholesky factor of a banded matrix in another order of the unknowns.
-
-    Parameters
-    ----------
-    band : numpy.ndarray
-        Lower factor (distance below the diagonal, unknown).
-    order : numpy.ndarray
-        Unknown at each place of the factor.
-    ill_conditioned : bool
-        Whether pivots were lost to rounding.
-    """
-
-    band: np.ndarray
-    order: np.ndarray
-    ill_conditioned: bool
-
-    def solve(self, right: np.ndarray) -> np.ndarray:
-        """Solution for right-hand sides (unknown,) or (unknown, side)."""
-        from scipy.linalg.lapack import dpbtrs
-
-        solution, _ = dpbtrs(self.band, right[self.order], lower=1)
-        result = np.empty_like(right)
-        result[self.order] = solution.reshape(right.shape)
-        return result
-
-    def in_panels(self) -> PanelFactor:
-        """Copy the factor into panels, for many right-hand sides."""
-        from scipy.linalg import solve_triangular
-
-        reach, size = self.band.shape
-        heights = reach - 1 - np.argmax(self.band[::-1] != 0, axis=0)
-        inverses, panels = [], []
-        for begin in range(0, size, PANEL):
-            width = min(PANEL, size - begin)
-            last = int((np.arange(width) + heights[begin : begin + width]).max()) + 1
-            below = np.arange(last) - np.arange(width)[:, np.newaxis]
-            inside = (below >= 0) & (below < reach)
-            at = np.broadcast_to(np.arange(begin, begin + width)[:, np.newaxis], below.shape)
-            panel = np.zeros((width, last))
-            panel[inside] = self.band[below[inside], at[inside]]
-            corner = np.ascontiguousarray(panel[:, :width].T)
-            inverses.append(solve_triangular(corner, np.eye(width), lower=True))
-            panels.append(np.ascontiguousarray(panel[:, width:]))
-        return PanelFactor(tuple(inverses), tuple(panels), self.order, self.ill_conditioned)
-
-
-@dataclass(frozen=True)
-class PanelFactor:
-    """Cholesky factor in panels of columns that end with their last value.
+    """Cholesky factor in panels of columns.
 
     Parameters
     ----------
     inverses : tuple of numpy.ndarray
-        Inverse of the square on the diagonal of each panel.
+        Inverse of the triangle on the diagonal of each panel.
     panels : tuple of numpy.ndarray
-        What is below it, transposed (column, row).
+        What is below it (row, column).
     order : numpy.ndarray
         Unknown at each place of the factor.
     ill_conditioned : bool
@@ -105,18 +57,17 @@ class PanelFactor:
     ill_conditioned: bool
 
     def solve(self, right: np.ndarray) -> np.ndarray:
-        """Solution for right-hand sides (unknown, side)."""
+        """Solution for right-hand sides (unknown,) or (unknown, side)."""
         x = right[self.order]
-        begins = range(0, len(x), PANEL)
-        for begin, inverse, panel in zip(begins, self.inverses, self.panels, strict=True):
-            middle = begin + panel.shape[0]
+        parts = list(zip(range(0, len(x), PANEL), self.inverses, self.panels, strict=True))
+        for begin, inverse, panel in parts:
+            middle = begin + len(inverse)
             x[begin:middle] = inverse @ x[begin:middle]
-            x[middle : middle + panel.shape[1]] -= panel.T @ x[begin:middle]
-        parts = zip(begins, self.inverses, self.panels, strict=True)
-        for begin, inverse, panel in reversed(list(parts)):
-            middle = begin + panel.shape[0]
-            rest = x[begin:middle] - panel @ x[middle : middle + panel.shape[1]]
-            x[begin:middle] = inverse.T @ rest
+            x[middle : middle + len(panel)] -= panel @ x[begin:middle]
+        for begin, inverse, panel in reversed(parts):
+            middle = begin + len(inverse)
+            x[begin:middle] -= panel.T @ x[middle : middle + len(panel)]
+            x[begin:middle] = inverse.T @ x[begin:middle]
         result = np.empty_like(x)
         result[self.order] = x
         return result
@@ -128,38 +79,60 @@ class BandedSystem:
     Parameters
     ----------
     normal, smoothness : scipy.sparse.csr_matrix
-        The symmetric matrices A and R.
+        Lower halves of the symmetric matrices A and R.
     """
 
     def __init__(self, normal: csr_matrix, smoothness: csr_matrix) -> None:
+        from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-        pattern = abs(normal) + abs(smoothness)
-        order = reverse_cuthill_mckee(pattern.tocsr(), symmetric_mode=True)
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        entries = pattern.tocoo()
-        self.order = order
-        self.width = int(np.abs(place[entries.row] - place[entries.col]).max(initial=0))
-        self._normal = self._triplets(normal, place)
-        self._smoothness = self._triplets(smoothness, place)
+        patterns = [
+            csr_matrix((np.ones(m.nnz, np.int8), m.indices, m.indptr), shape=m.shape)
+            for m in (normal, smoothness)
+        ]
+        self.order = reverse_cuthill_mckee(patterns[0] + patterns[1], symmetric_mode=False)
+        size = len(self.order)
+        place = np.empty(size, np.int64)
+        place[self.order] = np.arange(size)
+        entries = [self._lower(matrix, place) for matrix in (normal, smoothness)]
+        # A row of the factor begins where that of the matrix does: its columns reach down to the
+        # last row that has begun.
+        starts = np.arange(size)
+        for row, column, _ in entries:
+            np.minimum.at(starts, row, column)
+        last = np.zeros(size, np.int64)
+        np.maximum.at(last, starts, np.arange(size))
+        last = np.maximum.accumulate(last)
+        self.begins = np.arange(0, size, PANEL)
+        self.widths = np.minimum(PANEL, size - self.begins)
+        self.heights = last[self.begins + self.widths - 1] + 1 - self.begins
+        self.offsets = np.concatenate([[0], np.cumsum(self.heights * self.widths)])
+        self._entries = [(self._positions(row, column), value) for row, column, value in entries]
 
     @staticmethod
-    def _triplets(matrix: csr_matrix, place: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Distance below the diagonal, column and value of the entries of the lower half."""
+    def _lower(matrix: csr_matrix, place: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Row, column and value of the entries of the lower half in the new order."""
         entries = matrix.tocoo()
-        row, column = place[entries.row], place[entries.col]
-        lower = row >= column
-        below = (row - column)[lower].astype(np.int32)
-        return below, column[lower].astype(np.int32), entries.data[lower]
+        one, two = place[entries.row], place[entries.col]
+        return np.maximum(one, two), np.minimum(one, two), entries.data
 
-    def _matrix(self, factor: float) -> np.ndarray:
-        band = np.zeros((self.width + 1, len(self.order)), order="F")
-        below, column, value = self._normal
-        band[below, column] = value
-        below, column, value = self._smoothness
-        band[below, column] += factor**2 * value
-        return band
+    def _positions(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        panel = column // PANEL
+        begin = panel * PANEL
+        return self.offsets[panel] + (row - begin) * self.widths[panel] + column - begin
+
+    def _matrix(self, factor: float) -> list[np.ndarray]:
+        """Panels (row, column) of the matrix."""
+        values = np.zeros(self.offsets[-1])
+        (at, value), (at_smooth, smooth) = self._entries
+        values[at] = value
+        values[at_smooth] += factor**2 * smooth
+        return [
+            part.reshape(-1, width)
+            for part, width in zip(
+                np.split(values, self.offsets[1:-1]), self.widths.tolist(), strict=True
+            )
+        ]
 
     def factorised(self, factor: float) -> BandedFactor:
         """Cholesky factor for a regularisation factor.
@@ -167,17 +140,46 @@ class BandedSystem:
         Where rounding makes the matrix indefinite its diagonal is raised by as little as helps,
         and the result says that it is ill-conditioned.
         """
-        from scipy.linalg.lapack import dpbtrf
+        raised, ill = 0.0, False
+        while True:
+            panels = self._matrix(factor)
+            diagonal = np.concatenate([np.diagonal(p[: p.shape[1]]) for p in panels])
+            diagonal = np.where(diagonal > 0, diagonal, 1.0)
+            if raised:
+                for begin, panel in zip(self.begins.tolist(), panels, strict=True):
+                    width = panel.shape[1]
+                    at = np.arange(width)
+                    panel[at, at] = diagonal[begin : begin + width] * (1 + raised)
+            inverses = self._eliminate(panels)
+            if inverses is not None:
+                break
+            ill = True
+            raised = raised * 100 or 1e-13
+        pivots = np.concatenate([np.diagonal(inverse) for inverse in inverses]) ** -2
+        ill |= bool((pivots < SMALLEST_PIVOT * diagonal).any())
+        below = tuple(panel[panel.shape[1] :] for panel in panels)
+        return BandedFactor(tuple(inverses), below, self.order, ill)
 
-        matrix = self._matrix(factor)
-        diagonal = np.where(matrix[0] > 0, matrix[0], 1.0)
-        band, failed = dpbtrf(matrix, lower=1, overwrite_ab=1)
-        ill = bool(failed)
-        raised = np.finfo(float).eps
-        while failed:
-            matrix = self._matrix(factor)
-            matrix[0] = diagonal * (1 + raised)
-            band, failed = dpbtrf(matrix, lower=1, overwrite_ab=1)
-            raised *= 10
-        ill |= bool((band[0] ** 2 < SMALLEST_PIVOT * diagonal).any())
-        return BandedFactor(band, self.order, ill)
+    def _eliminate(self, panels: list[np.ndarray]) -> list[np.ndarray] | None:
+        """Cholesky factorisation in place; None if the matrix is not positive definite."""
+        from scipy.linalg.lapack import dpotrf, dtrtri
+
+        inverses = []
+        for p, panel in enumerate(panels):
+            width = panel.shape[1]
+            corner, failed = dpotrf(panel[:width], lower=1, clean=1)
+            if failed:
+                return None
+            inverse = np.ascontiguousarray(dtrtri(corner, lower=1)[0])
+            inverses.append(inverse)
+            below = panel[width:]
+            below[:] = below @ inverse.T
+            done = 0
+            for later in panels[p + 1 :]:
+                rest = below[done:]
+                columns = rest[: later.shape[1]]
+                later[: len(rest), : len(columns)] -= rest @ columns.T
+                done += later.shape[1]
+                if done >= len(below):
+                    break
+        return inverses

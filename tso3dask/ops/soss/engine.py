@@ -91,6 +91,15 @@ class OrderDesign:
     weights: RunMatrix
     profile: np.ndarray
 
+    def convolution(self, size: int) -> RunMatrix:
+        """Convolution of a spectrum on a grid of this size, also where there is none."""
+        if self.kernel is not None:
+            return self.kernel
+        first, last = self.bounds
+        return RunMatrix(
+            np.arange(first, last), np.arange(last - first + 1), np.ones(last - first), size
+        )
+
     def convolved(self, spectrum: np.ndarray) -> np.ndarray:
         """Spectrum (grid point, ...) at the resolution of the order, within the bounds."""
         if self.kernel is None:
@@ -134,17 +143,29 @@ class Design:
         return [part.weights.scaled(part.profile / error, part.sensitivity) for part in self.orders]
 
     def normal_matrix(self, error: np.ndarray) -> csr_matrix:
-        """Product B^T B of the model of pixels over their errors (pixel,)."""
+        """Lower half of B^T B, B being the model of pixels over their errors (pixel,)."""
+        from scipy.sparse import coo_matrix
+
+        size = len(self.grid)
         matrices = self.weighted(error)
-        total: csr_matrix | None = None
-        for i, first in enumerate(self.orders):
+        rows, columns, values = [], [], []
+        for i, one in enumerate(self.orders):
             for j in range(i, len(self.orders)):
                 inner = matrices[i].transposed_product(matrices[j])
-                block = _between(first, inner, self.orders[j], len(self.grid))
-                block = block if i == j else block + block.T
-                total = block if total is None else total + block
-        assert total is not None
-        return total.tocsr()
+                block = inner.product(self.orders[j].convolution(size))
+                block = one.convolution(size).transposed_product(block)
+                row, column, value = block.triplets()
+                if i == j:
+                    kept = (column <= row) & (value != 0)
+                else:
+                    value = np.where(row == column, 2 * value, value)
+                    row, column = np.maximum(row, column), np.minimum(row, column)
+                    kept = value != 0
+                rows.append(row[kept])
+                columns.append(column[kept])
+                values.append(value[kept])
+        places = (np.concatenate(rows), np.concatenate(columns))
+        return coo_matrix((np.concatenate(values), places), shape=(size, size)).tocsr()
 
     def right_side(self, matrices: Sequence[RunMatrix], scaled: np.ndarray) -> np.ndarray:
         """Product B^T y.
@@ -197,20 +218,6 @@ class Design:
         model = np.full(self.mask.shape, np.nan)
         model[~self.mask] = self.pixel_model(spectrum)
         return model
-
-
-def _between(left: OrderDesign, inner: RunMatrix, right: OrderDesign, size: int) -> csr_matrix:
-    """Matrix between two convolved spectra, taken to the grid on both sides."""
-    if left.kernel is None or right.kernel is None:
-        # one of them without a kernel: no use of it that would be worth a product of its own
-        sides = [
-            convolution_matrix(None, np.zeros(size), part.bounds)
-            if part.kernel is None
-            else part.kernel.to_csr()
-            for part in (left, right)
-        ]
-        return (sides[0].T @ inner.to_csr() @ sides[1]).tocsr()
-    return left.kernel.transposed_product(inner.product(right.kernel)).to_csr()
 
 
 def _masks(
@@ -299,7 +306,7 @@ def build_design(
         part_grid = grid[slice(*limits)]
         convolution = kernel
         if isinstance(kernel, ResolutionKernel):
-            convolution = RunMatrix.from_csr(convolution_matrix(kernel, grid, limits))
+            convolution = convolution_matrix(kernel, grid, limits)
         assert convolution is None or isinstance(convolution, RunMatrix)
         parts.append(
             OrderDesign(

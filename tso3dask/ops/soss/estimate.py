@@ -110,6 +110,7 @@ def estimate_order1(
     cleaned : numpy.ndarray
         Profile of order 1 without negative values, see `tso3dask.ops.soss.grid.column_grid`.
     """
+    from scipy.sparse import tril
     from scipy.sparse.linalg import MatrixRankWarning, lsqr, spsolve
 
     grid, cleaned = column_grid(order1.wavelength, profile1)
@@ -119,7 +120,8 @@ def estimate_order1(
     used = ~design.mask
     right = design.right_side(design.weighted(error[used]), data[used] / error[used])
     seen = right != 0
-    matrix = design.normal_matrix(error[used])[seen][:, seen]
+    lower = design.normal_matrix(error[used])
+    matrix = (lower + tril(lower, -1).T)[seen][:, seen]
     spectrum = np.full(len(design.grid), np.nan)
     # Nothing regularises this system: the same solver as the field's pipeline, for its answer
     with warnings.catch_warnings():

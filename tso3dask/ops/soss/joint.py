@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tso3dask.ops.soss.banded import PanelFactor
+from tso3dask.ops.soss.banded import BandedFactor
 from tso3dask.ops.soss.engine import Design, OrderMap, build_design
 from tso3dask.ops.soss.kernels import ResolutionKernel
 from tso3dask.ops.soss.runs import SIDES, RunMatrix
@@ -34,7 +34,7 @@ class JointOrders:
         From the convolved spectrum of each order to pixels over errors.
     error : numpy.ndarray
         Median errors of the fitted pixels.
-    system : PanelFactor
+    system : BandedFactor
         The factorised system.
     traces : tuple of Design
         Model of each order alone in all pixels within any aperture, on the grid of its convolved
@@ -46,7 +46,7 @@ class JointOrders:
     fit: Design
     matrices: tuple[RunMatrix, ...]
     error: np.ndarray
-    system: PanelFactor
+    system: BandedFactor
     traces: tuple[Design, ...]
     factor: float
 
@@ -129,7 +129,7 @@ def prepare_joint_orders(
         fit=fit,
         matrices=tuple(final.matrices),
         error=error[used],
-        system=system.in_panels(),
+        system=system,
         traces=traces,
         factor=factor,
     )

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tso3dask.errors import RunError
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+from tso3dask.ops.soss.runs import RunMatrix
 
 __all__ = ["ResolutionKernel", "convolution_matrix"]
 
@@ -74,15 +70,30 @@ class ResolutionKernel:
         samples = np.linspace(-half, half, np.shape(wavelength)[0])
         self._spline = RectBivariateSpline(samples, self.centre, values, bbox=limits)
 
-    def pixel(self, wavelength: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """Distance of wavelengths from the centres of kernels, in detector pixels."""
+    def _place(self, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Wavelength of the reference before each centre, and the shares of it and the next."""
         at = np.clip(np.searchsorted(self.centre, centre) - 1, 0, len(self.centre) - 2)
         width = self.centre[at + 1] - self.centre[at]
-        before = (self.centre[at + 1] - centre) / width
-        after = (centre - self.centre[at]) / width
+        return at, (self.centre[at + 1] - centre) / width, (centre - self.centre[at]) / width
+
+    def pixel(self, wavelength: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """Distance of wavelengths from the centres of kernels, in detector pixels."""
+        at, before, after = self._place(centre)
         slope = before * self.slope[at] + after * self.slope[at + 1]
         level = before * self.level[at] + after * self.level[at + 1]
         return 1 / slope * wavelength - level / slope
+
+    def reach(self, grid: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First point of a grid within each kernel, and the one after the last."""
+        at, before, after = self._place(centre)
+        slope = before * self.slope[at] + after * self.slope[at + 1]
+        level = before * self.level[at] + after * self.level[at + 1]
+        ends = np.sort([level - self.half * slope, level + self.half * slope], axis=0)
+        start = np.clip(np.searchsorted(grid, ends[0]) - 1, 0, len(grid) - 1)
+        end = np.clip(np.searchsorted(grid, ends[1], side="right"), 0, len(grid) - 1)
+        # the ends again, as the distance in pixels has it
+        start = start + (np.abs(self.pixel(grid[start], centre)) > self.half)
+        return start, end + (np.abs(self.pixel(grid[end], centre)) <= self.half)
 
     def __call__(self, wavelength: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """Kernel values.
@@ -102,31 +113,15 @@ class ResolutionKernel:
         return value
 
 
-def _half_length(kernel: ResolutionKernel, grid: np.ndarray, first: int, last: int) -> int:
-    """Largest distance, in grid points, at which some kernel is not zero."""
-    points, length = len(grid), 0
-    centre = np.arange(first, last)
-    while True:
-        step = length + 1
-        seen = False
-        for at in (centre - step, centre + step):
-            inside = (at >= 0) & (at < points)
-            pixel = kernel.pixel(grid[at[inside]], grid[centre[inside]])
-            seen |= bool((np.abs(pixel) <= kernel.half).any())
-        if not seen:
-            return length
-        length = step
-
-
 def convolution_matrix(
-    kernel: ResolutionKernel | None, grid: np.ndarray, bounds: tuple[int, int]
-) -> csr_matrix:
+    kernel: ResolutionKernel, grid: np.ndarray, bounds: tuple[int, int]
+) -> RunMatrix:
     """Matrix that convolves a spectrum on a grid with kernels normalised on that grid.
 
     Parameters
     ----------
-    kernel : ResolutionKernel or None
-        The line spread function; None for no convolution.
+    kernel : ResolutionKernel
+        The line spread function.
     grid : numpy.ndarray
         Ascending wavelengths.
     bounds : tuple of int
@@ -134,36 +129,29 @@ def convolution_matrix(
 
     Returns
     -------
-    scipy.sparse.csr_matrix
+    RunMatrix
         Matrix (wanted point, point of the grid).
-    """
-    from scipy.sparse import csr_matrix
 
-    first, last = bounds
-    rows = last - first
-    if kernel is None:
-        shape = (rows, len(grid))
-        return csr_matrix((np.ones(rows), np.arange(first, last), np.arange(rows + 1)), shape)
-    half = _half_length(kernel, grid, first, last)
-    at = np.arange(first, last)[:, np.newaxis] + np.arange(-half, half + 1)
-    inside = (at >= 0) & (at < len(grid))
-    row = np.broadcast_to(np.arange(rows)[:, np.newaxis], at.shape)[inside]
-    value = kernel(grid[at[inside]], grid[first + row])
-    # trapezoidal rule over the samples of a kernel: half an interval on either side of each
-    weight = np.zeros(at.shape)
-    pair = inside[:, :-1] & inside[:, 1:]
-    share = np.zeros(pair.shape)
-    share[pair] = 0.5 * np.diff(grid)[at[:, :-1][pair]]
-    weight[:, :-1] += share
-    weight[:, 1:] += share
-    table = np.zeros(at.shape)
-    table[inside] = value
-    table *= weight
-    total = table.sum(axis=1)
+    Raises
+    ------
+    RunError
+        If a kernel is narrower than the steps of the grid.
+    """
+    centre = grid[slice(*bounds)]
+    start, end = kernel.reach(grid, centre)
+    pointers = np.concatenate([[0], np.cumsum(end - start)])
+    row = np.repeat(np.arange(len(centre)), end - start)
+    at = np.arange(pointers[-1]) + (start - pointers[:-1])[row]
+    offset = at - (bounds[0] + row)
+    half = int(np.abs(offset).max(initial=0))
+    # trapezoidal rule: half an interval on either side of each sample, but for the outermost
+    step = np.concatenate([[0.0], np.diff(grid), [0.0]])
+    value = 0.5 * (
+        np.where(offset > -half, step[at], 0.0) + np.where(offset < half, step[at + 1], 0.0)
+    )
+    value *= kernel(grid[at], centre[row])
+    total = np.bincount(row, value, len(centre))
     if not (total > 0).all():
-        where = grid[first:last][~(total > 0)][0]
+        where = centre[~(total > 0)][0]
         raise RunError(f"resolution kernel: no weight on the wavelength grid at {where:.4f} um")
-    table /= total[:, np.newaxis]
-    kept = table != 0
-    pointers = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    return csr_matrix((table[kept], at[kept], pointers), shape=(rows, len(grid)))
+    return RunMatrix(start, pointers, value / total[row], len(grid))

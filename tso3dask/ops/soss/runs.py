@@ -52,19 +52,12 @@ class RunMatrix:
         """Number of rows."""
         return len(self.first)
 
-    @classmethod
-    def from_csr(cls, matrix: csr_matrix) -> RunMatrix:
-        """Copy a matrix in compressed rows; gaps inside a row are filled with zeros."""
-        matrix = matrix.sorted_indices()
-        empty = np.diff(matrix.indptr) == 0
-        first, last = np.zeros((2, matrix.shape[0]), np.int64)
-        first[~empty] = matrix.indices[matrix.indptr[:-1][~empty]]
-        last[~empty] = matrix.indices[matrix.indptr[1:][~empty] - 1]
-        pointers = np.concatenate([[0], np.cumsum(np.where(empty, 0, last - first + 1))])
-        row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-        values = np.zeros(pointers[-1])
-        values[pointers[row] + matrix.indices - first[row]] = matrix.data
-        return cls(first, pointers, values, matrix.shape[1])
+    def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, column and value of all entries, zeros too."""
+        lengths = np.diff(self.pointers)
+        row = np.repeat(np.arange(self.rows, dtype=np.int32), lengths)
+        shift = np.repeat((self.first - self.pointers[:-1]).astype(np.int32), lengths)
+        return row, np.arange(len(self.values), dtype=np.int32) + shift, self.values
 
     def to_csr(self) -> csr_matrix:
         """Copy into compressed rows, without the zeros."""
