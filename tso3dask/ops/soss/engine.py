@@ -52,13 +52,13 @@ class OrderMap:
     order: int
     wavelength: np.ndarray
     profile: np.ndarray
-    upper: np.ndarray = field(default=None)  # type: ignore[assignment]
-    lower: np.ndarray = field(default=None)  # type: ignore[assignment]
+    upper: np.ndarray = field(default_factory=lambda: np.empty(0))
+    lower: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         for name in ("wavelength", "profile"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        if self.upper is None:
+        if not self.upper.size:
             upper, lower = pixel_edges(self.wavelength)
             object.__setattr__(self, "upper", upper)
             object.__setattr__(self, "lower", lower)

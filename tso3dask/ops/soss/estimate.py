@@ -1,4 +1,4 @@
-"""First estimate of the spectrum, and the typical integration that searches start from."""
+"""First estimate of the spectrum, from order 1 where it is alone."""
 
 from __future__ import annotations
 
@@ -11,59 +11,9 @@ from tso3dask.errors import RunError
 from tso3dask.ops.soss.engine import OrderMap, build_design
 from tso3dask.ops.soss.grid import column_grid
 
-__all__ = [
-    "add_integrations",
-    "estimate_order1",
-    "flux_spline",
-    "mean_integration",
-    "typical_integration",
-]
+__all__ = ["estimate_order1", "flux_spline"]
 
 CONTAMINATED = 1e-4  # profile of order 2 from which on a pixel is left out of the estimate
-SEED = 42
-
-
-def add_integrations(total: np.ndarray, block: np.ndarray) -> None:
-    """Add integrations to a running sum, one after the other.
-
-    The sum of a segment feeds the search of the regularisation factor, so that it must not depend
-    on how the segment is cut: always begin with zeros and add in the order of time.
-
-    Parameters
-    ----------
-    total : numpy.ndarray
-        Sum so far (y, x), float32, changed in place.
-    block : numpy.ndarray
-        Integrations (integration, y, x), float32.
-    """
-    for image in block:
-        total += image
-
-
-def mean_integration(total: np.ndarray, count: int) -> np.ndarray:
-    """Mean (y, x), float32, of a sum of so many integrations."""
-    return np.true_divide(total, np.intp(count), dtype=np.float64).astype(total.dtype)
-
-
-def typical_integration(mean: np.ndarray, median_error: np.ndarray, count: int) -> np.ndarray:
-    """Mean integration with noise as of a single one, always the same.
-
-    Parameters
-    ----------
-    mean, median_error : numpy.ndarray
-        Images (y, x), float32.
-    count : int
-        Number of integrations in the mean.
-
-    Returns
-    -------
-    numpy.ndarray
-        Image (y, x), float32, not finite where the error is not.
-    """
-    noise = np.random.default_rng(seed=SEED).normal(0, median_error * np.sqrt((count - 1) / count))
-    result = mean.copy()
-    result += noise
-    return result
 
 
 def flux_spline(wavelength: np.ndarray, flux: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -107,7 +107,8 @@ def prepare_joint_orders(
     fit = build_design(orders, throughputs, kernels, grid, outside, bad, threshold)
     used = ~fit.mask
     scaled = data[used] / error[used]
-    tests, notes = None, []
+    tests: FactorTests | None = None
+    notes: list[str] = []
     final = RegularisedFit(fit, scaled, error[used], drop_unseen=False)
     if factor is None:
         assert estimate is not None

@@ -61,7 +61,7 @@ class SingleOrder:
         smoothness = smoothness_matrix(self.fit.grid)
         band = np.zeros((len(self.fit.grid), reach))
         band[:, 0] = smoothness.diagonal()
-        band[:-1, 1] = smoothness.diagonal(1)
+        band[:-1, 1] = smoothness.diagonal(-1)
         first = weights.first + part.bounds[0]
         loop = (first, weights.pointers, weights.values, self.fit.pixels, band * self.factor**2)
         object.__setattr__(self, "loop", loop)
@@ -165,7 +165,7 @@ def prepare_single_order(
         map=order,
         fit=fit,
         trace=build_design([order], *alone, [outside_all]),
-        columns=build_design([row], *alone, [outside_all.all(axis=0)[columns][np.newaxis]]),
+        columns=build_design([row], *alone, [np.all(outside_all, axis=0)[np.newaxis, columns]]),
         outside=outside,
         seen=regularised.seen,
         factor=factor,
