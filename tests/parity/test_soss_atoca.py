@@ -78,7 +78,7 @@ def peer_extraction(found, orders, seen, subarray="SUBSTRIP256", **changes):
     )
     spectra, images = [], []
     for i in range(len(seen.data)):
-        traces, spectrum, *_ = peer._process_one_integration(
+        traces, spectrum, fitted, *_ = peer._process_one_integration(
             seen.data[i],
             seen.error[i].astype(float),
             *shared,
@@ -87,7 +87,7 @@ def peer_extraction(found, orders, seen, subarray="SUBSTRIP256", **changes):
             int_num=i + 1,
         )
         spectra.append(spectrum)
-        images.append(traces)
+        images.append((traces, fitted))
     return spectra, images, factors, grid
 
 
@@ -105,7 +105,7 @@ def compare(found, orders, seen, subarray="SUBSTRIP256", images=False, close=1e-
         seen.median_error,
         seen.bad,
         seen.reference,
-        AtocaParameters(**ours, blue_order2=subarray != "SUBSTRIP96"),
+        AtocaParameters(**ours, blue_order2=subarray != "SUBSTRIP96", fitted=images),
     )
     np.testing.assert_allclose(model.grid, grid, rtol=1e-13)
     for order in orders:
@@ -130,9 +130,15 @@ def compare(found, orders, seen, subarray="SUBSTRIP256", images=False, close=1e-
                 solved.npixels[order.order][cut], theirs["npixels"], rtol=1e-12
             )
             if images:
-                theirs_image = traces[i][f"Order {order.order}"]
+                theirs_image = traces[i][0][f"Order {order.order}"]
                 scale = np.maximum(np.abs(theirs_image), seen.error[i])
                 assert (np.abs(solved.models[order.order][i] - theirs_image) / scale).max() < 1e-5
+        for mine, theirs in zip(solved.fitted.items(), traces[i][1] if images else [], strict=True):
+            (order, _), (wave, flux) = mine
+            there = np.isfinite(flux[i])
+            assert order == theirs["spectral_order"]
+            np.testing.assert_allclose(wave[there], theirs["wavelength"], rtol=1e-6)
+            assert np.abs(flux[i][there] - theirs["flux"]).max() < 1e-4 * np.ptp(theirs["flux"])
     return model, solved
 
 

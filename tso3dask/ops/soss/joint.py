@@ -41,6 +41,8 @@ class JointOrders:
         spectrum.
     factor : float
         Regularisation factor.
+    columns : tuple of Design
+        Model of the spectrum of each order with one pixel per column; empty unless wanted.
     """
 
     fit: Design
@@ -49,6 +51,7 @@ class JointOrders:
     system: BandedFactor
     traces: tuple[Design, ...]
     factor: float
+    columns: tuple[Design, ...] = ()
 
     def spectra(self, data: np.ndarray) -> np.ndarray:
         """Spectra (grid point, side) of up to `SIDES` flattened images (integration, pixel)."""
@@ -68,6 +71,10 @@ class JointOrders:
         """Model (y, x) of an order from one spectrum (grid point,), NaN where there is none."""
         return self.traces[index].image(self.fit.orders[index].convolved(spectrum))
 
+    def column_spectrum(self, index: int, spectrum: np.ndarray) -> np.ndarray:
+        """Flux (column,) of an order from one spectrum (grid point,), NaN where there is none."""
+        return self.columns[index].image(self.fit.orders[index].convolved(spectrum))[0]
+
 
 def prepare_joint_orders(
     orders: Sequence[OrderMap],
@@ -82,6 +89,7 @@ def prepare_joint_orders(
     error: np.ndarray,
     estimate: Callable[[np.ndarray], np.ndarray] | None,
     factor: float | None,
+    native: Sequence[tuple[np.ndarray, np.ndarray]] = (),
 ) -> tuple[JointOrders, FactorTests | None, list[str]]:
     """Choose the regularisation factor and factorise the system.
 
@@ -103,6 +111,8 @@ def prepare_joint_orders(
         Estimate of the spectrum, needed without a factor.
     factor : float, optional
         Regularisation factor; searched for if not given.
+    native : sequence of tuple of numpy.ndarray
+        Ascending wavelengths of the traces and their columns, if `JointOrders.columns` is wanted.
     """
     fit = build_design(orders, throughputs, kernels, grid, outside, bad, threshold)
     used = ~fit.mask
@@ -126,6 +136,16 @@ def prepare_joint_orders(
         build_design([order], [throughput], [None], fit.grid_of(i), [outside_all])
         for i, (order, throughput) in enumerate(zip(orders, throughputs, strict=True))
     )
+    columns = tuple(
+        build_design(
+            [OrderMap(order.order, wave[np.newaxis], np.ones((1, len(wave))))],
+            [throughputs[i]],
+            [kernels[i]],
+            fit.grid_of(i),
+            [np.all(outside_all, axis=0)[np.newaxis, column]],
+        )
+        for i, (order, (wave, column)) in enumerate(zip(orders, native, strict=False))
+    )
     joint = JointOrders(
         fit=fit,
         matrices=tuple(final.matrices),
@@ -133,5 +153,6 @@ def prepare_joint_orders(
         system=system,
         traces=traces,
         factor=factor,
+        columns=columns,
     )
     return joint, tests, [f"orders 1 and 2: {note}" for note in notes]

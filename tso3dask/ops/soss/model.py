@@ -81,6 +81,8 @@ class AtocaParameters:
         ``masking`` or ``model``.
     cutoffs : tuple of float
         Order 2 is fitted with order 1 above the first wavelength, alone below the second, um.
+    fitted : bool
+        Whether the fitted spectra themselves are wanted beside the extracted ones.
     blue_order2 : bool
         Whether the blue part of order 2 and order 3 are fitted; not so in SUBSTRIP96.
     """
@@ -94,6 +96,7 @@ class AtocaParameters:
     tikfac: float | None = None
     bad_pix: str = "masking"
     cutoffs: tuple[float, float] = (0.77, 0.95)
+    fitted: bool = False
     blue_order2: bool = True
 
 
@@ -199,6 +202,7 @@ def prepare_segment(
         median_error,
         estimate,
         parameters.tikfac,
+        [native[1], native[2]] if parameters.fitted else [],
     )
     notes += remarks
     factors: dict[int, float | None] = {1: joint.factor}
@@ -230,6 +234,9 @@ def prepare_segment(
         bad=bad,
         without_error=~bad & unusable,
         npixels={number: image.sum(axis=0) for number, image in weights.items()},
+        native={number: grid for number, (grid, _) in native.items()},
+        cutoff=parameters.cutoffs[1],
+        blue_order2=parameters.blue_order2,
         replace=parameters.bad_pix == "model",
         joint=joint,
         singles=singles,

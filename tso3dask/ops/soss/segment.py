@@ -33,6 +33,10 @@ class SolvedBlock:
         Per order (integration, x).
     models : dict of numpy.ndarray
         Per order, images (integration, y, x), zero where there is no model; empty unless wanted.
+    fitted : dict of tuple
+        Per order and part (``"RED"`` of the joint fit, ``"BLUE"`` of order 2 alone, ``"ALL"`` of
+        order 3), wavelengths (column,) and fitted fluxes (integration, column), NaN where there
+        is none; empty unless wanted.
     notes : list of tuple
         Integration within the block, and what is the matter with it.
     """
@@ -41,6 +45,7 @@ class SolvedBlock:
     flux_error: dict[int, np.ndarray]
     npixels: dict[int, np.ndarray]
     models: dict[int, np.ndarray] = field(default_factory=dict)
+    fitted: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     notes: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -60,6 +65,12 @@ class SegmentModel:
         Good pixels (y, x) whose median error is not positive.
     npixels : dict of numpy.ndarray
         Sum of the weights of usable pixels (x,) per order.
+    native : dict of numpy.ndarray
+        Wavelengths of the columns per order, ascending.
+    cutoff : float
+        Longest wavelength of order 2 alone, um.
+    blue_order2 : bool
+        Whether the blue part of order 2 and order 3 are fitted.
     replace : bool
         Whether bad pixels are replaced by the model.
     joint : JointOrders
@@ -86,6 +97,9 @@ class SegmentModel:
     bad: np.ndarray
     without_error: np.ndarray
     npixels: dict[int, np.ndarray]
+    native: dict[int, np.ndarray]
+    cutoff: float
+    blue_order2: bool
     replace: bool
     joint: JointOrders
     singles: dict[int, SingleOrder]
@@ -106,7 +120,8 @@ class SegmentModel:
         error : numpy.ndarray
             Their errors, those of values filled in enlarged.
         models : bool
-            Whether images of the models are wanted.
+            Whether images of the models are wanted; fitted spectra come with them if the segment
+            was prepared for them.
 
         Returns
         -------
@@ -123,6 +138,8 @@ class SegmentModel:
         if models:
             for order in self.apertures:
                 result.models[order] = np.zeros(data.shape)
+            if self.joint.columns:
+                result.fitted.update(self._empty_fitted(count))
         unsolved = np.zeros(count, dtype=bool)
         for begin in range(0, count, SIDES):
             block = slice(begin, min(begin + SIDES, count))
@@ -141,6 +158,15 @@ class SegmentModel:
                 (int(i), "orders 1 and 2: the fit has no solution, the spectra are NaN")
             )
         return result
+
+    def _empty_fitted(self, count: int) -> dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]:
+        waves = {(1, "RED"): self.native[1], (2, "RED"): self.native[2]}
+        for order in self.apertures if self.blue_order2 else ():
+            if order == 2:
+                waves[2, "BLUE"] = self.native[2][self.native[2] < self.cutoff]
+            elif order == 3:
+                waves[3, "ALL"] = self.native[3]
+        return {part: (wave, np.full((count, len(wave)), np.nan)) for part, wave in waves.items()}
 
     def _sum_apertures(
         self,
@@ -189,10 +215,14 @@ class SegmentModel:
 
     def _models(
         self, data: np.ndarray, error: np.ndarray, bad: np.ndarray, spectrum: np.ndarray
-    ) -> tuple[dict[int, np.ndarray], list[str]]:
-        """Images of the models of all orders, and what went wrong."""
+    ) -> tuple[dict[int, np.ndarray], dict[tuple[int, str], np.ndarray], list[str]]:
+        """Images of the models of all orders, fitted spectra, and what went wrong."""
         models = {i + 1: self.joint.image(i, spectrum) for i in range(2)}
         notes = []
+        fitted = {
+            (i + 1, "RED"): self.joint.column_spectrum(i, spectrum)
+            for i in range(len(self.joint.columns))
+        }
         usual = not (bad ^ (self.bad | self.without_error)).any()
         for order in self.apertures:
             if order > 2:
@@ -209,7 +239,8 @@ class SegmentModel:
                     alone = np.full(len(single.fit.grid), np.nan)
                     notes.append(f"{failure}; it is not modelled in this integration")
             models[order] = joined_order(models[order], single.trace.image(alone))
-        return models, notes
+            fitted[order, "BLUE" if order == 2 else "ALL"] = single.columns.image(alone)[0]
+        return models, fitted, notes
 
     def _extract_image(
         self,
@@ -221,7 +252,10 @@ class SegmentModel:
     ) -> None:
         """Extract one integration (y, x) from images."""
         bad = self.bad | ~(np.isfinite(data) & np.isfinite(error)) | ~(error > 0)
-        models, notes = self._models(data, error, bad, spectrum)
+        models, fitted, notes = self._models(data, error, bad, spectrum)
+        for part, (_, fluxes) in result.fitted.items():
+            if part in fitted:
+                fluxes[index] = fitted[part]
         result.notes.extend((index, note) for note in notes)
         for order, weights in self.apertures.items():
             image = without_other_orders(data, models, order)
