@@ -52,7 +52,7 @@ BELOW = {
 }
 
 FOREIGN = {
-    "ops": {"astropy", "llvmlite", "numba", "numpy", "photutils", "scipy"},
+    "ops": {"astropy", "llvmlite", "numba", "numpy", "scipy"},
     "errors": set(),
     "schema": set(),
     "values": set(),

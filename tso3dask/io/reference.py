@@ -30,12 +30,37 @@ __all__ = [
     "read_wavelength_ranges",
 ]
 
-_APCORR_MODELS = {
-    "MIR_LRS-SLITLESS": "MirLrsApcorrModel",
-    "MIR_LRS-FIXEDSLIT": "MirLrsApcorrModel",
-    "NRS_BRIGHTOBJ": "NrsFsApcorrModel",
-    "NRS_FIXEDSLIT": "NrsFsApcorrModel",
+_LRS_APCORR = {
+    "subarray": "U17",
+    "wavelength": "f4",
+    "nelem_wl": "i2",
+    "size": "u1",
+    "nelem_size": "i2",
+    "apcorr": "f4",
+    "apcorr_err": "f4",
 }
+_NRS_APCORR = {
+    "filter": "U12",
+    "grating": "U15",
+    "slit": "U15",
+    "wavelength": "f4",
+    "nelem_wl": "i2",
+    "size": "f4",
+    "nelem_size": "i2",
+    "pixphase": "f4",
+    "apcorr": "f4",
+    "apcorr_err": "f4",
+}
+_APCORR_COLUMNS = {
+    "MIR_LRS-SLITLESS": _LRS_APCORR,
+    "MIR_LRS-FIXEDSLIT": _LRS_APCORR,
+    "NRS_BRIGHTOBJ": _NRS_APCORR,
+    "NRS_FIXEDSLIT": _NRS_APCORR,
+}
+"""Columns of aperture corrections and their types, as the schemas of JWST reference files have them.
+
+The files are read without their data models: these take a second of a run's start to load."""
+
 _REGION_NUMBERS = frozenset(
     {"xstart", "xstop", "ystart", "ystop", "extract_width", "bkg_order", "smoothing_length"}
 )
@@ -199,20 +224,25 @@ def read_apcorr(path: str | None, exp_type: str) -> ApcorrReference | None:
     """
     if path is None or path == NOT_APPLICABLE:
         return None
-    model_name = _APCORR_MODELS.get(exp_type.upper())
-    if model_name is None:
+    columns = _APCORR_COLUMNS.get(exp_type.upper())
+    if columns is None:
         return ApcorrReference(path, {}, "")
-    from stdatamodels.jwst import datamodels
+    from astropy.io import fits
 
     _check_extension(path, "apcorr", "APCORR")
     try:
-        with getattr(datamodels, model_name)(path) as model:
-            rows = model.apcorr_table
-            table = {name.lower(): _native(np.array(rows[name])) for name in rows.dtype.names or ()}
-            size_unit = str(model.sizeunit or "")
-    except Exception as error:  # the model raises many kinds for a wrong table
+        with fits.open(path, memmap=False) as hdus:
+            rows, header = hdus["APCORR"].data, hdus["APCORR"].header
+            stored = {name.lower(): name for name in rows.dtype.names or ()}
+            table = {
+                name: np.array(rows[stored[name]]).astype(kind)
+                for name, kind in columns.items()
+                if name in stored
+            }
+            size_unit = str(header.get("SIZEUNIT") or "")
+    except Exception as error:  # a wrong table raises many kinds
         raise _unreadable(path, "apcorr", error) from None
-    for name in ("size", "wavelength", "apcorr"):
+    for name in columns:
         if name not in table:
             raise InputError(f"{path}: apcorr reference: the APCORR table has no column {name}")
     return ApcorrReference(path, table, size_unit)
@@ -235,24 +265,22 @@ def read_psf(path: str | None, dispaxis: int | None) -> PsfReference | None:
     """
     if path is None or path == NOT_APPLICABLE:
         return None
-    from stdatamodels.jwst.datamodels import SpecPsfModel
+    from astropy.io import fits
 
     for name in ("PSF", "WAVE"):
         _check_extension(path, "psf", name)
     try:
-        with SpecPsfModel(path) as model:
+        with fits.open(path, memmap=False) as hdus:
             apertures = tuple(
                 PsfAperture(
-                    str(one.name),
-                    _native(np.array(one.data, np.float64)),
-                    _native(np.array(one.wave, np.float64)),
-                    one.subpix,
-                    one.center_row,
-                    one.center_col,
+                    str(image.header.get("APERTURE")),
+                    _native(np.array(image.data, np.float64)),
+                    _native(np.array(wave.data, np.float64)),
+                    *(image.header.get(k) for k in ("SUBPIX", "CENTROW", "CENTCOL")),
                 )
-                for one in model.apertures
+                for image, wave in zip(_named(hdus, "PSF"), _named(hdus, "WAVE"), strict=True)
             )
-    except Exception as error:  # the model raises many kinds for a wrong file
+    except Exception as error:  # a wrong file raises many kinds
         raise _unreadable(path, "psf", error) from None
     axis, centre = (1, "center_row") if dispaxis == 1 else (0, "center_col")
     for one in apertures:
@@ -334,6 +362,11 @@ def read_wavelength_ranges(path: str | None) -> tuple[tuple[int, str, float, flo
             return tuple((int(o), str(f), float(low), float(high)) for o, f, low, high in rows)
     except Exception as error:  # damaged files raise many kinds
         raise _unreadable(path, "wavelengthrange", error) from None
+
+
+def _named(hdus: Any, name: str) -> list[Any]:
+    """Extensions of that name in order of their version."""
+    return sorted((hdu for hdu in hdus if hdu.name == name), key=lambda hdu: hdu.ver)
 
 
 def _reference_corner(path: str, header: Any, shape: tuple[int, ...]) -> tuple[int, int]:
