@@ -1,8 +1,9 @@
 """Imaging: passes over the pixels of a segment that end in aperture photometry.
 
-Each pass streams the segment again from its file: the first flags, writes crfints and finds the
-source, the second centroids around the median of the first and fits the PSF, the third sums
-apertures at the median of the second. What a pass hands on is one position per integration.
+The first pass flags, writes crfints and finds the source, the second centroids around the median
+of the first and fits the PSF, the third sums apertures at the median of the second. What a pass
+hands on is one position per integration. The later two read the cubes that they need from the
+crfints; where none are written they flag the segment's own file again.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ def centre_pass(
     assert job.setup is not None
     if not np.isnan(start[0]):
         with task_errors(job.path, a, b):
-            for first, last, block in job.blocks(a, b, constants):
+            for first, last, block in job.written.blocks(a, b, constants, names=("sci", "dq")):
                 arrays = block.arrays
                 found = centroids_and_psf(
                     job.setup.scaled(arrays["sci"]),
@@ -245,7 +246,7 @@ def measure_pass(
         x, y = found.rows["centroid_x"], found.rows["centroid_y"]
     rows: dict[str, np.ndarray] = {}
     with task_errors(job.path, a, b):
-        for first, last, block in job.blocks(a, b, constants):
+        for first, last, block in job.written.blocks(a, b, constants, names=("sci", "err")):
             arrays = block.arrays
             here = slice(first - a, last - a)
             sci, err = setup.scaled(arrays["sci"]), setup.scaled(arrays["err"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from tso3dask.graph.files import Output
-from tso3dask.graph.program import Block, Program
+from tso3dask.graph.program import Block, Program, Source
 
 __all__ = ["Job"]
 
@@ -37,7 +40,13 @@ class Job:
     outputs: tuple[Output, ...] = field(default=(), kw_only=True)
 
     def blocks(
-        self, a: int, b: int, constants: Sequence[Any], *, write: bool = False
+        self,
+        a: int,
+        b: int,
+        constants: Sequence[Any],
+        *,
+        write: bool = False,
+        names: tuple[str, ...] | None = None,
     ) -> Iterator[tuple[int, int, Block]]:
         """Walk the integrations ``a:b`` in sub-blocks.
 
@@ -49,6 +58,8 @@ class Job:
             What stages need; without a program, the cubes of ``a:b`` themselves.
         write : bool
             Put rows to the files that take them from the program.
+        names : tuple of str, optional
+            Cubes that are needed; all by default.
 
         Yields
         ------
@@ -62,7 +73,29 @@ class Job:
             yield a, b, Block(values, dict.fromkeys(values, a), {})
         else:
             taps = [o for o in self.outputs if o.point is not None] if write else []
-            yield from self.program.stream(a, b, self.sub_block, constants=values, taps=taps)
+            yield from self.program.stream(a, b, self.sub_block, names, values, taps)
+
+    @cached_property
+    def written(self) -> Job:
+        """The same job with its pixels from the file that an earlier pass has put them to.
+
+        Results of a program are read from there where some output takes all of its cubes as they
+        are after the last stage, and stores them without loss; else this is the job itself.
+        """
+        if self.program is None or not self.program.stages:
+            return self
+        source = self.program.source
+        for output in self.outputs:
+            arrays = getattr(output.sink, "arrays", ())
+            if (
+                output.point == len(self.program.stages)
+                and not output.names
+                and {spec.name for spec in arrays} == set(source.names)
+                and all(np.dtype(s.dtype).itemsize == s.native.itemsize for s in arrays)
+            ):
+                there = Source(output.sink.path, source.identity, tuple(arrays))
+                return replace(self, program=Program(there), outputs=())
+        return self
 
     def put_measured(self, a: int, b: int, arrays: Mapping[str, Any]) -> None:
         """Put what was measured of the integrations ``a:b`` to the files that take it."""

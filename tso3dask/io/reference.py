@@ -57,9 +57,9 @@ _APCORR_COLUMNS = {
     "NRS_BRIGHTOBJ": _NRS_APCORR,
     "NRS_FIXEDSLIT": _NRS_APCORR,
 }
-"""Columns of aperture corrections and their types, as the schemas of JWST reference files have them.
+"""Columns of aperture corrections and their types, by the schemas of JWST reference files.
 
-The files are read without their data models: these take a second of a run's start to load."""
+The files are read without their data models: these take half a second of a run's start to load."""
 
 _REGION_NUMBERS = frozenset(
     {"xstart", "xstop", "ystart", "ystop", "extract_width", "bkg_order", "smoothing_length"}
