@@ -127,9 +127,8 @@ def quicklook_of(plan: Any, result: Any) -> QuickLook | None:
         return None
     groups: dict[tuple[str, int], list[int]] = {}
     for member in plan.members:
-        if member.imaging is None and not member.tables:
-            continue
-        for order in [table.spectral_order for table in member.tables] or [0]:
+        orders_of = [s.spectral_order for s in member.tables]
+        for order in orders_of or ([0] if member.imaging is not None else []):
             groups.setdefault((str(member.segment.detector), order), []).append(member.index)
     if not groups:
         return None
@@ -177,14 +176,12 @@ def _channel(label: str, plan: Any, result: Any, members: list[int], order: int)
                 for m, r in zip(chosen, rows, strict=True)
             ]
         )
-    if chosen[0].tables:
-        table = next(t for t in chosen[0].tables if t.spectral_order == order)
-        name = "white" if chosen[0].soss is None else f"white_{order}"
+    spectra = [s for m in chosen for s in m.tables if s.spectral_order == order]
+    if spectra:
         channel.flux_name = "White-light flux"
-        channel.unit = table.units["FLUX"]
-        channel.flux = np.concatenate([r[name] for r in rows])
-        if chosen[0].soss is None:
-            _add_spectra(channel, chosen, rows)
+        channel.unit = spectra[0].units["FLUX"]
+        channel.flux = np.concatenate([r[f"white{spectra[0].ending}"] for r in rows])
+        _add_spectra(channel, spectra, rows)
         return channel
     starts = np.cumsum([0, *(member.segment.nints for member in plan.members)])
     table = result.tables["phot"]
@@ -198,13 +195,13 @@ def _channel(label: str, plan: Any, result: Any, members: list[int], order: int)
     return channel
 
 
-def _add_spectra(channel: Channel, members: list[Any], rows: list[dict[str, Array]]) -> None:
+def _add_spectra(channel: Channel, spectra: list[Any], rows: list[dict[str, Array]]) -> None:
     """Put the binned spectra of the members, made while they were extracted, side by side."""
-    wavelength = members[0].spectrum.wavelength
+    wavelength, ending = spectra[0].wavelength, spectra[0].ending
     kept = [
-        row
-        for row, member in zip(rows, members, strict=True)
-        if "bin_sum" in row and member.spectrum.wavelength.size == wavelength.size
+        {name: row[f"{name}{ending}"] for name in ("bins", "bin_sum", "bin_count")}
+        for row, spectrum in zip(rows, spectra, strict=True)
+        if f"bin_sum{ending}" in row and spectrum.wavelength.size == wavelength.size
     ]
     if not kept or not wavelength.size:
         return

@@ -13,8 +13,9 @@ from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph import soss_fill
 from tso3dask.graph.program import Program, Source
-from tso3dask.graph.soss import soss_setup
+from tso3dask.graph.soss import SossReferences, soss_setup
 from tso3dask.graph.soss_fill import FillInTime, summary_prologue
+from tso3dask.graph.soss_tasks import prepare_extraction
 from tso3dask.graph.stages import Match, flag_stage, median_prologue
 from tso3dask.io.segment import open_segment
 from tso3dask.io.soss_references import read_pastasoss, read_photom, read_specprofile
@@ -107,27 +108,30 @@ def setup_of(observation, segment, **extract):
     return soss_setup(
         segment,
         parse_steps({"extract_1d": extract}),
-        read_pastasoss(str(files["pastasoss"])),
-        read_specprofile(str(files["specprofile"])),
-        read_photom(str(files["photom"])),
+        SossReferences(
+            read_pastasoss(str(files["pastasoss"])),
+            read_specprofile(str(files["specprofile"])),
+            photom=read_photom(str(files["photom"])),
+        ),
     )
 
 
 @pytest.mark.parametrize("background", [None, True])
 def test_spectra_do_not_depend_on_chunks_and_are_those_put_in(observation, segment, background):
-    setup, notes = setup_of(observation, segment, subtract_background=background)
-    assert notes == [] and [item.order for item in setup.orders] == [1, 2, 3]
+    setup, notes = setup_of(observation, segment, subtract_background=background, soss_atoca=False)
+    assert notes == [] and [item.spectral_order for item in setup.orders] == [1, 2, 3]
     program = program_of(segment)
     summary, constants, _ = summary_of(program)
     constants["summary"] = summary
     filling = program.then(FillInTime(NINTS))
-    whole = setup.columns(filling.block(0, NINTS, constants=constants).arrays)
+    extraction = prepare_extraction(setup, list(constants.items()), "x.fits")
+    whole, notes = extraction.spectra(filling.block(0, NINTS, constants=constants).arrays)
+    assert notes == []
     for first, last, block in filling.stream(0, NINTS, 4, constants=constants):
-        for order, columns in setup.columns(block.arrays).items():
-            for name, values in columns.items():
-                np.testing.assert_array_equal(values, whole[order][name][first:last], err_msg=name)
+        for name, values in extraction.spectra(block.arrays)[0].items():
+            np.testing.assert_array_equal(values, whole[name][first:last], err_msg=name)
     truth = observation.truth()
-    flux = whole[1]["FLUX"]
+    flux = whole["FLUX_1"]
     curve = np.nanmedian(flux[:, 200:380] / np.nanmedian(flux[:, 200:380], axis=0), axis=1)
     expected = 1 - truth["transit"] * np.median(truth["spectral_depth_order1_NIS"][200:380])
     np.testing.assert_allclose(curve / curve.max(), expected / expected.max(), atol=2e-3)
@@ -141,7 +145,7 @@ def test_profiles_are_cut_and_units_follow_calibration(observation, segment):
         assert "SURF_BRIGHT" not in item.units and "NPIXELS" not in item.units
     files = observation.references
     plain, _ = soss_setup(
-        segment, parse_steps({}), read_pastasoss(str(files["pastasoss"])), None, None
+        segment, parse_steps({}), SossReferences(read_pastasoss(str(files["pastasoss"])))
     )
     assert plain.orders[0].units == {
         "WAVELENGTH": "um",
@@ -157,7 +161,9 @@ def test_orders_without_a_row_are_not_calibrated(observation, segment):
     photom = read_photom(str(files["photom"]))
     photom.table["order"] = np.array([1, 7, 3])
     setup, notes = soss_setup(
-        segment, parse_steps({}), read_pastasoss(str(files["pastasoss"])), None, photom
+        segment,
+        parse_steps({}),
+        SossReferences(read_pastasoss(str(files["pastasoss"])), photom=photom),
     )
     assert [item.factor is None for item in setup.orders] == [False, True, True]
     assert len(notes) == 1 and "order 2: spectra of this and further orders" in notes[0]
@@ -187,7 +193,7 @@ def test_a_wheel_out_of_range_names_the_member(observation, segment, tmp_path):
 
 def test_two_orders_if_three_are_not_wanted(observation, segment):
     setup, _ = setup_of(observation, segment, soss_order_3=False)
-    assert [item.order for item in setup.orders] == [1, 2]
+    assert [item.spectral_order for item in setup.orders] == [1, 2]
 
 
 def test_stages_and_tasks_travel(segment):

@@ -17,10 +17,18 @@ from tso3dask.graph.imaging import (
     join_centres,
     measure_pass,
 )
+from tso3dask.graph.soss_tasks import SossJob, extract_orders
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult, Journal
 
-__all__ = ["MemberGraph", "gather", "imaging_graph", "spectrum_graph", "spectrum_prologue"]
+__all__ = [
+    "MemberGraph",
+    "gather",
+    "imaging_graph",
+    "orders_graph",
+    "spectrum_graph",
+    "spectrum_prologue",
+]
 
 
 @dataclass
@@ -182,4 +190,16 @@ def spectrum_graph(
     graph, key, constants, factor = spectrum_prologue(job, label, len(bounds))
     arguments = [(values, factor) for values in constants]
     graph.add("extract", label, extract_pass, bounds, arguments, journal, key)
+    return graph
+
+
+def orders_graph(
+    job: SossJob, chunks: Sequence[int], label: str, journal: Journal | None = None
+) -> MemberGraph:
+    """Tasks of a SOSS member, of which the model is made: pass ``extract``."""
+    graph = MemberGraph()
+    bounds = chunk_bounds(chunks)
+    key = f"job-{label}"
+    graph.tasks[key] = job
+    graph.add("extract", label, extract_orders, bounds, [()] * len(bounds), journal, key)
     return graph

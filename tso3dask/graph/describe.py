@@ -17,7 +17,7 @@ __all__ = ["plan_html", "plan_rows", "plan_text", "product_sizes"]
 _MODES = {
     "imaging": "imaging: outlier_detection, tso_photometry",
     "spectroscopy": "spectroscopy: outlier_detection, extract_1d, white_light",
-    "soss": "NIRISS SOSS: outlier_detection only, extraction is not supported yet",
+    "soss": "NIRISS SOSS: outlier_detection, extract_1d, photom, white_light",
 }
 
 
@@ -64,8 +64,6 @@ def product_sizes(plan: Outline) -> dict[str, int]:
 
 def _mode_text(plan: Outline) -> str:
     text = _MODES[plan.kind]
-    if plan.kind == "soss" and plan.tables:
-        text = "NIRISS SOSS: outlier_detection, extract_1d (boxes), photom, white_light"
     return text.replace("extract_1d", "pixel_replace, extract_1d") if plan.replaces else text
 
 

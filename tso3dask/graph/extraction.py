@@ -68,7 +68,7 @@ def extract_pass(
     rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
     if setup is not None:
         rows["white"] = np.full(b - a, np.nan)
-    dynamic = DynamicSpectrum(job, a, b) if job.bin_rows and setup is not None else None
+    dynamic = DynamicSpectrum.of(job, a, b) if job.bin_rows and setup is not None else None
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, constants, write=True):
             here = slice(first - a, last - a)
@@ -89,22 +89,36 @@ def extract_pass(
 
 
 class DynamicSpectrum:
-    """Sums of a chunk's spectra in bins of time and wavelength, for the quick-look figure."""
+    """Sums of a chunk's spectra in bins of time and wavelength, for the quick-look figure.
 
-    def __init__(self, job: SpectrumJob, a: int, b: int) -> None:
-        assert job.setup is not None
-        width = job.setup.wavelength.size
+    Parameters
+    ----------
+    width : int
+        Elements along the dispersion.
+    first_row, bin_rows : int
+        Place of integration 0 in the series, and integrations of one bin.
+    a, b : int
+        Integrations of the chunk.
+    """
+
+    def __init__(self, width: int, first_row: int, bin_rows: int, a: int, b: int) -> None:
         self._edges = np.linspace(0, width, min(width, SPECTRAL_BINS) + 1).astype(int)[:-1]
-        self._job = job
-        self._first = (job.first_row + a) // job.bin_rows
-        last = (job.first_row + b - 1) // job.bin_rows
+        self._first_row, self._bin_rows = first_row, bin_rows
+        self._first = (first_row + a) // bin_rows
+        last = (first_row + b - 1) // bin_rows
         self._sum = np.zeros((last - self._first + 1, self._edges.size))
         self._count = np.zeros(last - self._first + 1)
+
+    @classmethod
+    def of(cls, job: SpectrumJob, a: int, b: int) -> DynamicSpectrum:
+        """Make that of a chunk of a member."""
+        assert job.setup is not None
+        return cls(job.setup.wavelength.size, job.first_row, job.bin_rows, a, b)
 
     def add(self, first: int, flux: np.ndarray) -> None:
         """Add the spectra of integrations from ``first`` on."""
         binned = np.add.reduceat(np.nan_to_num(flux), self._edges, axis=1)
-        place = (self._job.first_row + first + np.arange(len(flux))) // self._job.bin_rows
+        place = (self._first_row + first + np.arange(len(flux))) // self._bin_rows
         np.add.at(self._sum, place - self._first, binned)
         np.add.at(self._count, place - self._first, 1)
 

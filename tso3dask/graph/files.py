@@ -113,6 +113,16 @@ class StepFile:
         """Tell tasks what to put into it; None if it is whole already."""
         raise NotImplementedError
 
+    def outputs(self, sink: Any) -> tuple[Output, ...]:
+        """Tell tasks everything to put into it."""
+        output = self.output(sink)
+        return () if output is None else (output,)
+
+    @property
+    def member_index(self) -> int | None:
+        """Place of its member in the association."""
+        return None if self.member is None else self.member.index
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CubesFile(StepFile):
@@ -212,24 +222,28 @@ class SpectraFile(StepFile):
 
     Attributes
     ----------
-    spec : SpectrumSpec
-        Its table.
+    specs : tuple of SpectrumSpec
+        Its tables.
     steps : mapping
         Step name to status, for the keywords.
+    calibrated : bool
+        Whether NIRISS SOSS spectra are calibrated.
     """
 
-    spec: SpectrumSpec
+    specs: tuple[SpectrumSpec, ...]
     steps: Mapping[str, str] = field(default_factory=dict)
+    calibrated: bool = True
 
     def size(self, plan: Outline) -> int:
         """Bytes, about."""
-        return x1dints_size([(self.spec.nints, self.spec.width)], self.spec.nints)
+        tables = [(spec.nints, spec.width) for spec in self.specs]
+        return x1dints_size(tables, self.specs[0].nints)
 
     def create(self, part: Path, labels: Labels) -> X1dintsSink:
         """Lay the file out."""
         return X1dintsSink.create(
             part,
-            [self.spec],
+            self.specs,
             filename=labels.filename,
             asn_pool=labels.asn_pool,
             asn_table=labels.asn_table,
@@ -241,17 +255,26 @@ class SpectraFile(StepFile):
 
     def reopen(self, part: Path) -> X1dintsSink:
         """Take up the file of an interrupted run."""
-        return X1dintsSink.reopen(part, [self.spec])
+        return X1dintsSink.reopen(part, self.specs)
 
-    def output(self, sink: Any) -> Output:
+    def outputs(self, sink: Any) -> tuple[Output, ...]:
         """Tell tasks what to put into it."""
-        return Output(sink, None, (0,), columns_of_spectra())
+        return tuple(
+            Output(sink, None, (i,), columns_of_spectra(spectrum, self.calibrated))
+            for i, spectrum in enumerate(self.member.tables)
+        )
 
 
-def columns_of_spectra() -> tuple[tuple[str, str], ...]:
-    """Columns that tasks put into a table of spectra."""
+def columns_of_spectra(spectrum: Any = None, calibrated: bool = True) -> tuple[tuple[str, str], ...]:
+    """Columns that tasks put into a table of spectra, as they name them and as the table does."""
     from tso3dask.ops.spectrum import VECTOR_COLUMNS
 
+    ending = "" if spectrum is None else spectrum.ending
+    if ending:
+        from tso3dask.graph.soss_tasks import COLUMNS
+
+        rate = "" if calibrated else "_rate"
+        return tuple((f"{name}{ending}{rate}", name) for name in COLUMNS)
     return tuple((name, name) for name in VECTOR_COLUMNS if name != "WAVELENGTH")
 
 

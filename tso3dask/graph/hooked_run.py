@@ -107,7 +107,7 @@ def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, white: Any) 
             job.put_measured(a, b, spectra)
     rows |= {name: np.asarray(values) for name, values in white}
     if isinstance(job, SpectrumJob) and job.bin_rows and spectra:
-        dynamic = DynamicSpectrum(job, a, b)
+        dynamic = DynamicSpectrum.of(job, a, b)
         dynamic.add(a, spectra["FLUX"])
         rows |= dynamic.rows()
     return ChunkResult(job.member, a, b, rows)

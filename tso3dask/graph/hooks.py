@@ -65,6 +65,8 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
             raise NotYetError(f"{file.kind} files are not written yet by a run with hooks")
     if plan.kind != "imaging" and not plan.parameters.adaptive_trace_model.skip:
         raise NotYetError("adaptive_trace_model cannot be combined with hooks yet")
+    if any(m.soss is not None for m in plan.members):
+        raise NotYetError("hooks cannot be combined with the extraction of NIRISS SOSS spectra yet")
     if any(m.spectrum is not None and m.spectrum.unsettled is not None for m in plan.members):
         raise NotYetError(
             "extract_1d.optimize_psf_location cannot be combined with hooks yet: set it to False"

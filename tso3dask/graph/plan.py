@@ -20,12 +20,11 @@ from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.replacement import ReplacePixels, member_replacements, trace_model_status
-from tso3dask.graph.soss import extractable, models_light, soss_setups
+from tso3dask.graph.soss import SossSetup, needed_references, soss_setups
 from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
-from tso3dask.graph.step_files import wants_file
 from tso3dask.io import reference
 from tso3dask.io.asn import read_association
 from tso3dask.io.bestrefs import MemberReferences, find_references
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Member", "Plan", "make_plan"]
 
+
+MODEL_BYTES = 200
+"""Bytes per pixel of the model of SOSS orders, which is held once for a segment."""
 
 HOOKED_BYTES = 24 * 10**6
 """Stored bytes of a chunk of a plan with hooks, which holds chunks as a whole."""
@@ -286,12 +288,14 @@ def make_plan(
     references = find_references(parameters, observation.segments, needed, mandatory)
     notes = [*association.notes, *parameters.notes, *found_parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
+    orders: Sequence[SossSetup | None] = [None] * len(observation.segments)
+    if kind == "soss":
+        orders, found_here = soss_setups(observation.segments, parameters, references)
+        found = [*found, *found_here]
     notes += [*found, *_left_out(observation, parameters, kind)]
-    soss, found_soss = soss_setups(observation.segments, parameters, references)
-    notes += found_soss
     replaced, found = member_replacements(observation.segments, parameters)
-    if any(soss):
-        _refuse_with_soss(parameters)
+    if any(orders) and parameters.hooks:
+        raise NotYetError("hooks: not supported yet with the extraction of NIRISS SOSS")
     notes += [*found, *trace_model_status(observation.segments, parameters)[1]]
     untimed: dict[str, list[str]] = {}
     members = []
@@ -310,20 +314,16 @@ def make_plan(
         )
         exposure = exposure_name(segment)
         members.append(
-            Member(i, segment, exposure, program, chunks, times, *setups[i], references[i], soss[i])
+            Member(
+                i, segment, exposure, program, chunks, times, *setups[i], references[i], orders[i]
+            )
         )
     for note, names_of in untimed.items():
         who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
         notes.append(f"{who}: {note}")
+    extracted = any(s is not None for s in (*orders, *(spectrum for _, spectrum in setups)))
     budget = _budget(
-        observation,
-        parameters,
-        setups,
-        any(replaced),
-        any(soss),
-        memory_limit,
-        workers,
-        separate_processes,
+        observation, parameters, extracted, any(replaced), memory_limit, workers, separate_processes
     )
     plan = Plan(
         observation,
@@ -342,18 +342,6 @@ def make_plan(
 def _hooked_chunk(parameters: PipelineParameters, segment: Segment) -> int | None:
     """Integrations of a chunk that a task with hooks holds as a whole."""
     return max(1, HOOKED_BYTES // segment.bytes_per_integration) if parameters.hooks else None
-
-
-def _refuse_with_soss(parameters: PipelineParameters) -> None:
-    """Refuse what cannot be had together with spectra of NIRISS SOSS yet."""
-    steps = [parameters.extract_1d, parameters.photom]
-    files = [step.step for step in steps if wants_file(step)]
-    for unwanted, what in (
-        (bool(parameters.hooks), "hooks"),
-        (bool(files), f"{files[0]}.save_results" if files else ""),
-    ):
-        if unwanted:
-            raise NotYetError(f"{what}: not supported yet with the extraction of NIRISS SOSS")
 
 
 def _crds_in_use(
@@ -378,12 +366,8 @@ def _needed_references(
             corrects &= parameters.override("psf") in (None, NOT_APPLICABLE)
         fits = parameters.extract_1d.extraction_type != "box"
         return ["extract1d", *["apcorr"] * corrects, *["psf"] * fits], []
-    if kind == "soss" and not parameters.extract_1d.skip and not models_light(parameters):
-        wanted = [s for s in observation.segments if extractable(s)]
-        files = ["pastasoss", "specprofile", "speckernel"] if wanted else []
-        more = ["photom", "area"] if wanted and not parameters.photom.skip else []
-        light = ["wavelengthrange"] if wanted and not parameters.white_light.skip else []
-        return [*files, *more, *light], files
+    if kind == "soss":
+        return needed_references(observation.segments, parameters)
     return [], []
 
 
@@ -423,7 +407,7 @@ def _program(
         program = program.then(flag_stage(parameters, segment.nints))
     if replacement is not None:
         return program.then(replacement, Match())
-    return program if program.stages or kind == "imaging" else program.then(Match())
+    return program if program.stages or kind != "spectroscopy" else program.then(Match())
 
 
 def _setups(
@@ -472,9 +456,8 @@ def _require_spectrum(setups: Iterable[tuple[Any, SpectrumSetup | None]], notes:
 def _budget(
     observation: Observation,
     parameters: PipelineParameters,
-    setups: list[tuple[ImagingSetup | None, SpectrumSetup | None]],
+    extracted: bool,
     replaces: bool,
-    soss: bool,
     memory_limit: str | int | None,
     workers: int | None,
     separate_processes: bool,
@@ -485,19 +468,19 @@ def _budget(
     constants = 4 * largest.ny * largest.nx
     pixels = largest.ny * largest.nx
     stored = largest.bytes_per_integration
-    if any(spectrum is not None for _, spectrum in setups):
+    if extracted:
         step = parameters.extract_1d
         fits = step.extraction_type != "box"  # a fit has images of its own, one batch at a time
         constants = max(constants, (150 if fits else 32) * pixels)
         if step.save_scene_model or step.save_residual_image:
             stored += 24 * pixels
-    if soss:  # filled values, errors and masks; images of the summary, boxes, and tiles of it
-        stored += 17 * pixels
-        window += 8
-        constants = max(constants, 80 * pixels, 6 * TILE_BYTES)
     if replaces:
         stored += 2 * pixels  # masks
         constants += 5 * pixels
+    if extracted and mode_of(observation) == "soss":
+        stored += 24 * pixels  # filled values and errors, and what is made of them
+        window += 8
+        constants = max(constants + MODEL_BYTES * pixels, 6 * TILE_BYTES)
     return make_budget(
         plane=(12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels,
         stored=stored,

@@ -11,8 +11,7 @@ from typing import Any
 
 from dask.tokenize import tokenize
 
-from tso3dask.errors import NotYetError
-from tso3dask.graph.build import MemberGraph, imaging_graph, spectrum_graph
+from tso3dask.graph.build import MemberGraph, imaging_graph, orders_graph, spectrum_graph
 from tso3dask.graph.execute import Progress, compute, connected
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.files import TableFile
@@ -34,9 +33,14 @@ from tso3dask.graph.sinks import (
     prepare_folder,
     remove_unfinished,
 )
-from tso3dask.graph.soss import models_light
-from tso3dask.graph.soss_tasks import SossJob, soss_graph
-from tso3dask.graph.tables import collect_rows, make_tables, outlier_counts, table_meta
+from tso3dask.graph.soss_tasks import SossJob, prepared_plan
+from tso3dask.graph.tables import (
+    collect_rows,
+    integration_notes,
+    make_tables,
+    outlier_counts,
+    table_meta,
+)
 from tso3dask.io.atomic import sole_writer, write_text
 from tso3dask.io.journal import ChunkResult, Journal
 from tso3dask.io.tables import write_table
@@ -70,57 +74,51 @@ def run_graph(
     """
     graph: dict[Any, Any] = {}
     passes: dict[int, dict[str, list[Any]]] = {}
-    spectrum, rows_before = 0, dict.fromkeys((_series(m) for m in plan.members), 0)
+    tables, rows_before = 0, dict.fromkeys((_series(m) for m in plan.members), 0)
     totals = {s: sum(m.segment.nints for m in plan.members if _series(m) == s) for s in rows_before}
     for member in plan.members:
-        has_spectrum = plan.kind == "spectroscopy" and member.spectrum is not None
-        table = spectrum if has_spectrum else None
+        table = tables if member.tables else None
         outputs = () if sinks is None else sinks.outputs(member, table)
         places = [str(Path(output.sink.path).absolute()) for output in outputs]
         label = f"{member.label}-{tokenize(plan.token, member.chunks, places)[:16]}"
-        part: MemberGraph
+        job: SpectrumJob | SossJob | ImagingJob
+        series = _series(member)
+        common: dict[str, Any] = {
+            "member": member.index,
+            "program": member.program,
+            "sub_block": plan.budget.sub_block,
+            "path": str(member.segment.path),
+            "outputs": outputs,
+        }
+        place = rows_before[series], max(1, -(-totals[series] // DYNAMIC_BINS))
         if member.soss is not None:
-            tables = () if sinks is None else sinks.tables(spectrum, len(member.tables))
-            soss_job = SossJob(
-                member.index,
-                member.program,
-                plan.budget.sub_block,
-                str(member.segment.path),
-                member.soss,
-                tables,
-                outputs=outputs,
-            )
-            part = soss_graph(soss_job, member.chunks, label, journal)
-            spectrum += len(member.tables)
-        elif has_spectrum:
-            series = _series(member)
-            job = SpectrumJob(
-                member.index,
-                member.program,
-                plan.budget.sub_block,
-                str(member.segment.path),
-                member.spectrum,
-                plan.white_range,
-                rows_before[series],
-                max(1, -(-totals[series] // DYNAMIC_BINS)),
-                outputs=outputs,
-            )
-            part = _graph(plan, member, job, label, journal)
-            spectrum += 1
-            rows_before[series] += member.segment.nints
+            job = _soss_job(plan, member, place, common)
+        elif member.spectrum is not None:
+            job = SpectrumJob(**common, setup=member.spectrum, white_range=plan.white_range)
+            job = replace(job, first_row=place[0], bin_rows=place[1])
         else:
-            image_job = ImagingJob(
-                member.index,
-                member.program,
-                plan.budget.sub_block,
-                str(member.segment.path),
-                member.imaging,
-                outputs=outputs,
-            )
-            part = _graph(plan, member, image_job, label, journal)
+            job = ImagingJob(**common, setup=member.imaging)
+        if member.tables:
+            tables += len(member.tables)
+            rows_before[series] += member.segment.nints
+        part = _graph(plan, member, job, label, journal)
         graph.update(part.tasks)
         passes[member.index] = part.passes
     return graph, passes
+
+
+def _soss_job(
+    plan: Outline, member: Member, place: tuple[int, int], common: dict[str, Any]
+) -> SossJob:
+    setup = member.soss
+    assert setup is not None
+    return SossJob.of(
+        setup.orders,
+        **common,
+        first_row=place[0],
+        bin_rows=place[1],
+        prepared="" if setup.prepared is None else setup.prepared.path,
+    )
 
 
 def _graph(
@@ -131,14 +129,16 @@ def _graph(
         from tso3dask.graph.hooked_run import hooked_graph
 
         return hooked_graph(member, plan.hooked[member.index], job, label, journal)
+    if isinstance(job, SossJob):
+        return orders_graph(job, member.chunks, label, journal)
     if isinstance(job, SpectrumJob):
         return spectrum_graph(job, member.chunks, label, journal)
     return imaging_graph(job, member.chunks, label, journal)
 
 
 def _series(member: Member) -> tuple[str, int]:
-    order = member.spectrum.spectral_order if member.spectrum is not None else 0
-    return member.segment.detector, order
+    """Detector and first order of the spectra of a member."""
+    return member.segment.detector, member.tables[0].spectral_order if member.tables else 0
 
 
 def run_plan(
@@ -178,11 +178,11 @@ def _run(
             if not resume:
                 remove_unfinished(plan, output_dir, finals)
             plan = fitted_plan(plan, scheduler, workers)
+            plan = prepared_plan(plan, journal, scheduler, workers)
             sinks = create_sinks(plan, finals, run_id, journal)
             done = _fill(plan, finals, sinks, journal, scheduler, workers, progress)
             write_text(manifest, json.dumps(run_record(plan, done), indent=2) + "\n")
             remove_unfinished(plan, output_dir, finals)
-    _refuse_soss_spectra(plan, output_dir)
     return replace(done, seconds=time.perf_counter() - started, peak_memory=peak_memory())
 
 
@@ -206,23 +206,13 @@ def _fill(
     report.phase("writing products")
     tables = make_tables(plan, rows)
     products = _finish(plan, finals, sinks, tables, rows, plan.token[:12])
-    notes = [*plan.notes, *tables.pop("notes", [])]
+    notes = [*plan.notes, *integration_notes(plan, rows), *tables.pop("notes", [])]
     taken = sum(isinstance(graph[key], ChunkResult) for key in keys)
     if taken:
         notes.append(f"resumed: {taken} of {len(keys)} tasks had been done before")
     seconds = time.perf_counter() - started
     outliers = outlier_counts(plan, rows)
     return RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
-
-
-def _refuse_soss_spectra(plan: Outline, output_dir: Path) -> None:
-    if plan.kind == "soss" and models_light(plan.parameters):
-        raise NotYetError(
-            f"NIRISS SOSS extraction is not supported yet: outlier detection is done, "
-            f"{len(plan.products.get('crfints', []))} crfints are in {output_dir}, and there are "
-            "no spectra; skip extract_1d to end without this message, or extract boxes without "
-            "a model: soss_atoca=False, soss_bad_pix=masking"
-        )
 
 
 def _stem(plan: Outline) -> str:

@@ -17,7 +17,7 @@ from tso3dask.errors import InputError, RunError
 from tso3dask.graph.describe import product_sizes
 from tso3dask.graph.files import Labels, Output, StepFile, TableFile, columns_of_spectra
 from tso3dask.graph.replacement import trace_model_status
-from tso3dask.graph.soss import SOSS_COLUMNS
+from tso3dask.graph.soss import OrderSetup
 from tso3dask.io.atomic import check_space, part_path, stale_parts
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.journal import Journal
@@ -32,7 +32,7 @@ __all__ = [
     "Sinks",
     "create_sinks",
     "journal_stem",
-    "member_spec",
+    "member_specs",
     "placed_files",
     "prepare_folder",
     "remove_unfinished",
@@ -181,23 +181,19 @@ class Sinks:
     x1dints: X1dintsSink | None = None
     extra: list[tuple[StepFile, Any, Path]] = field(default_factory=list)
 
-    def tables(self, first: int, count: int) -> tuple[Output, ...]:
-        """Where tasks put rows of tables of x1dints, from the table `first` on."""
-        if self.x1dints is None:
-            return ()
-        names = tuple((name, name) for name in SOSS_COLUMNS)
-        return tuple(Output(self.x1dints, None, (first + i,), names) for i in range(count))
-
     def outputs(self, member: Member, spectrum: int | None = None) -> tuple[Output, ...]:
-        """Where the tasks of a member put rows; `spectrum` is its table in x1dints."""
+        """Where the tasks of a member put rows; `spectrum` is its first table in x1dints."""
         found = []
         if member.index in self.crfints:
             point = member.program.point_after("outlier_detection")
             found.append(Output(self.crfints[member.index], point))
         if self.x1dints is not None and spectrum is not None:
-            found.append(Output(self.x1dints, None, (spectrum,), columns_of_spectra()))
-        extra = [file.output(sink) for file, sink, _ in self.extra if file.member is member]
-        return (*found, *(output for output in extra if output is not None))
+            found += [
+                Output(self.x1dints, None, (spectrum + i,), columns_of_spectra(one))
+                for i, one in enumerate(member.tables)
+            ]
+        own = [(file, sink) for file, sink, _ in self.extra if file.member_index == member.index]
+        return (*found, *(output for file, sink in own for output in file.outputs(sink)))
 
 
 def create_sinks(
@@ -217,7 +213,7 @@ def create_sinks(
             specs = spectrum_specs(plan)
             x1dints = _taken_up(journal, part, lambda: X1dintsSink.reopen(part, specs))
             if x1dints is None:
-                journal.remove()
+                journal.forget_all()
                 created.append(part)
                 x1dints = _new_x1dints(plan, part, final.name, specs, run_id)
             made = replace(made, x1dints=x1dints)
@@ -313,10 +309,11 @@ def _new_x1dints(
 ) -> X1dintsSink:
     association = plan.observation.association
     attributes: dict[str, Any] = {}
-    for setup in (m.soss for m in plan.members[::-1] if m.soss is not None):
-        attributes |= setup.attributes  # not all of them are keywords, which are blended
     if plan.parameters.white_light.skip:
         attributes["meta.cal_step.white_light"] = "SKIPPED"
+    first = plan.tables[0][0].soss
+    if first is not None:
+        attributes |= first.metadata  # not all of them are keywords, which are blended
     if not association.asn_id:
         attributes["meta.asn.table_name"] = association.table_name
     elif association.table_name is None:
@@ -357,52 +354,60 @@ def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:
 
 
 def spectrum_specs(plan: Outline) -> list[SpectrumSpec]:
-    """Tables of the x1dints product, one per member that has a spectrum."""
-    return [member_spec(plan, member, table) for member, table in plan.tables]
+    """Tables of the x1dints product: one per member and spectral order."""
+    return [spec for member in plan.members for spec in member_specs(plan, member)]
 
 
-def member_spec(
-    plan: Outline, member: Member, table: Any = None, *, product: bool = True
-) -> SpectrumSpec:
-    """Table of one member's spectra, in the product or in the file of its step.
+def member_specs(
+    plan: Outline, member: Member, *, product: bool = True, calibrated: bool = True
+) -> list[SpectrumSpec]:
+    """Tables of one member's spectra, in the product or in the file of its step.
 
     White light takes times that are repeated out of the product's table; the step's own file is
-    older than that. `table` is one of the member's, the first by default.
+    older than that, and that of `extract_1d` older than the calibration of NIRISS SOSS.
     """
     metadata = _reference_metadata(plan, member)
     if product:  # members are known under the name that was last written
         for file in plan.files:
             if file.kind == "extract_1d" and file.member is member:
                 metadata["meta.filename"] = Path(file.name).name
-    setup = member.tables[0] if table is None else table
     times = time_columns(member.times)
     if product and not plan.parameters.white_light.skip:
         times["MJD-AVG"] = member.mid_utc
     hooked = plan.hooked[member.index].spectra if plan.hooked else None
-    wavelength = setup.wavelength if hooked is None else np.asarray(hooked["wavelength"].values)
-    return SpectrumSpec(
-        segment=member.segment,
-        wavelength=wavelength,
-        units=setup.units,
-        times=times,
-        spectral_order=setup.spectral_order,
-        dispaxis=setup.dispaxis,
-        name=setup.slit_name,
-        source_type=setup.source_type,
-        ra=setup.ra,
-        dec=setup.dec,
-        limits=setup.limits,
-        slit=member.soss is None,
-        metadata=metadata if member.soss is None else metadata | member.soss.attributes,
-    )
+    if member.soss is not None:
+        metadata |= member.soss.metadata
+    specs = []
+    for spectrum in member.tables:
+        rates = isinstance(spectrum, OrderSetup) and not calibrated
+        specs.append(
+            SpectrumSpec(
+                segment=member.segment,
+                wavelength=spectrum.wavelength
+                if hooked is None
+                else np.asarray(hooked["wavelength"].values),
+                units=spectrum.rate_units if rates else spectrum.units,
+                times=times,
+                spectral_order=spectrum.spectral_order,
+                dispaxis=spectrum.dispaxis,
+                name=spectrum.slit_name,
+                source_type=spectrum.source_type,
+                ra=spectrum.ra,
+                dec=spectrum.dec,
+                limits=spectrum.limits,
+                slit=member.soss is None,
+                metadata=metadata,
+            )
+        )
+    return specs
 
 
 def _reference_metadata(plan: Outline, member: Member) -> dict[str, str]:
     """Names of the references of a member, and the rules by which they were chosen."""
     names = {
-        f"meta.ref_file.{k}.name": file.recorded
-        for k, file in member.references.items()
-        if k != "wavelengthrange"  # the white light's, which is no part of this product
+        f"meta.ref_file.{kind}.name": file.recorded
+        for kind, file in member.references.items()
+        if kind != "wavelengthrange"  # of the white light, which comes later
     }
     if plan.crds is not None:
         version, context = plan.crds

@@ -1,8 +1,8 @@
-"""NIRISS SOSS: traces, boxes and calibration of a member, settled from header and references."""
+"""NIRISS SOSS: what headers and references say of the extraction of a member."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar
@@ -15,33 +15,58 @@ from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.reference import read_wavelength_ranges
 from tso3dask.io.segment import Segment
 from tso3dask.io.soss_references import (
+    KernelReference,
     PastasossReference,
     PhotomReference,
     ProfileReference,
+    ThroughputReference,
+    read_estimate,
     read_pastasoss,
     read_photom,
     read_speckernel,
     read_specprofile,
-)
-from tso3dask.ops.soss.traces import (
-    crop_profile,
-    extraction_subarray,
-    find_traces,
-    select_orders,
+    read_wave_grid,
 )
 
 __all__ = [
-    "SOSS_COLUMNS",
     "OrderSetup",
+    "PreparedSegment",
+    "SossReferences",
     "SossSetup",
-    "extractable",
-    "models_light",
+    "models",
+    "needed_references",
     "soss_setup",
     "soss_setups",
 ]
 
-SOSS_COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
-"""Columns of x1dints that are not zero."""
+
+@dataclass(frozen=True, eq=False)
+class SossReferences:
+    """References of a member.
+
+    Attributes
+    ----------
+    traces : PastasossReference
+    profiles : ProfileReference or None
+        Of use where light is modelled, as are `kernels`.
+    kernels : KernelReference or None
+    photom : PhotomReference or None
+        None if spectra are not calibrated.
+    grid : ndarray or None
+        Wavelength grid to use, micrometre.
+    estimate : tuple of ndarray or None
+        Wavelength and flux of an estimate of the spectrum.
+    ranges : tuple or None
+        Content of the wavelengthrange reference, for the white light.
+    """
+
+    traces: PastasossReference
+    profiles: ProfileReference | None = None
+    kernels: KernelReference | None = None
+    photom: PhotomReference | None = None
+    grid: np.ndarray | None = None
+    estimate: tuple[np.ndarray, np.ndarray] | None = None
+    ranges: tuple[tuple[int, str, float, float], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +75,10 @@ class OrderSetup:
 
     Attributes
     ----------
-    order : int
-        Spectral order.
+    spectral_order : int
+        Its number.
+    white_range : (float, float)
+        Wavelengths summed for the white light, micrometre.
     trace : OrderTrace
         Where it falls.
     wavelength : ndarray
@@ -60,44 +87,73 @@ class OrderSetup:
         Box (y, x).
     profile : ndarray or None
         Spatial profile (y, x); None where nothing is modelled.
+    throughput : ThroughputReference
+        Share of the light that goes into it.
     factor : ndarray or None
         (dispersion,) MJy / (DN/s); None if spectra are not calibrated.
-    white_range : tuple of float
-        Wavelengths summed for the white light, micrometre.
     """
 
+    dispaxis: ClassVar[None] = None
     slit_name: ClassVar[None] = None
     source_type: ClassVar[None] = None
-    dispaxis: ClassVar[None] = None
     ra: ClassVar[None] = None
     dec: ClassVar[None] = None
     limits: ClassVar[None] = None
 
-    order: int
+    spectral_order: int
+    white_range: tuple[float, float]
     trace: Any
     wavelength: np.ndarray
     weights: np.ndarray
     profile: np.ndarray | None
+    throughput: ThroughputReference
     factor: np.ndarray | None
-    white_range: tuple[float, float] = (-1.0, 1e10)
 
     @property
-    def spectral_order(self) -> int:
-        """Order, under the name that other spectra have it."""
-        return self.order
+    def ending(self) -> str:
+        """What tells its rows from those of other orders, in tasks and trees."""
+        return f"_{self.spectral_order}"
 
     @property
     def units(self) -> dict[str, str]:
         """Unit by column of x1dints; columns without one are not named."""
-        if self.factor is None:
-            return {
-                "WAVELENGTH": "um",
-                **dict.fromkeys(("FLUX", "FLUX_ERROR", "BACKGROUND"), "DN/s"),
-            }
-        kinds = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
-        units = dict.fromkeys(("FLUX", "FLUX_ERROR", "BACKGROUND", "BKGD_ERROR"), "MJy")
-        units |= {f"{of}_{kind}": "MJy^2" for of in ("FLUX", "BKGD") for kind in kinds}
-        return {"WAVELENGTH": "um", **units}
+        return _RATE_UNITS if self.factor is None else _FLUX_UNITS
+
+    @property
+    def rate_units(self) -> dict[str, str]:
+        """Unit by column before calibration."""
+        return _RATE_UNITS
+
+
+_KINDS = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
+_RATE_UNITS = {"WAVELENGTH": "um", **dict.fromkeys(("FLUX", "FLUX_ERROR", "BACKGROUND"), "DN/s")}
+_FLUX_UNITS = {
+    "WAVELENGTH": "um",
+    **dict.fromkeys(("FLUX", "FLUX_ERROR", "BACKGROUND", "BKGD_ERROR"), "MJy"),
+    **{f"{of}_{kind}": "MJy^2" for of in ("FLUX", "BKGD") for kind in _KINDS},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSegment:
+    """What became known of a segment before its integrations are extracted.
+
+    Attributes
+    ----------
+    path : str
+        File with the `tso3dask.graph.soss_tasks.SegmentExtraction`.
+    tikhonov_factor : float or None
+        Regularisation of orders 1 and 2; None if nothing is modelled.
+    grid : ndarray or None
+        Wavelength grid of orders 1 and 2, micrometre.
+    notes : tuple of str
+        What a user should know.
+    """
+
+    path: str
+    tikhonov_factor: float | None
+    grid: np.ndarray | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,135 +165,53 @@ class SossSetup:
     layout : str
         ``SUBSTRIP96`` or ``SUBSTRIP256``.
     orders : tuple of OrderSetup
-    background : bool
-        Whether backgrounds are subtracted.
-    attributes : dict
-        What the product's metadata say of the extraction, by dotted path.
+    parameters : Extract1d
+        Parameters of the step.
+    cutoffs : (float, float)
+        Wavelengths at which order 2 parts with order 1, micrometre.
+    references : SossReferences
+    calibrated : bool
+        Whether photometric calibration was applied.
+    prepared : PreparedSegment or None
+        What is known after the first pass over the segment.
     """
 
     layout: str
     orders: tuple[OrderSetup, ...]
-    background: bool
-    attributes: dict[str, Any] = field(default_factory=dict)
+    parameters: Any
+    cutoffs: tuple[float, float]
+    references: SossReferences
+    calibrated: bool
+    prepared: PreparedSegment | None = field(default=None, compare=False)
 
-    def columns(
-        self, arrays: Mapping[str, np.ndarray], model: Any = None
-    ) -> dict[int, dict[str, np.ndarray]]:
-        """Vector columns of the EXTRACT1D rows of filled integrations, by order.
+    @property
+    def models(self) -> bool:
+        """Whether light is modelled, not only summed."""
+        return models(self.parameters)
 
-        Parameters
-        ----------
-        arrays : mapping
-            Cubes that `FillInTime` gives.
-        model : object, optional
-            Has ``solve(data, error)``, whose answer has dictionaries ``flux``, ``flux_error`` and
-            ``npixels`` of ``(integration, x)`` arrays by order; boxes alone without it.
-
-        Returns
-        -------
-        dict of dict of ndarray
-            FLUX, FLUX_ERROR, BACKGROUND and NPIXELS, (integration, dispersion); all other columns
-            are 0.
-        """
-        from tso3dask.ops.soss.prepare import extract_boxes, take_background
-
-        ready = take_background(arrays["sci"], arrays["err"], arrays["mask"], self.background)
-        width = {item.order: item.wavelength.size for item in self.orders}
-        if model is None:
-            weights = {item.order: item.weights for item in self.orders}
-            found = {
-                order: (spectra.flux, spectra.flux_error, spectra.npixels)
-                for order, spectra in extract_boxes(ready, weights, width).items()
-            }
-        else:
-            solved = model.solve(ready.image, ready.error)
-            found = {
-                order: (solved.flux[order], solved.flux_error[order], solved.npixels[order])
-                for order in width
-            }
-        out = {}
-        for item in self.orders:
-            size = width[item.order]
-            flux, error, npixels = (values[:, :size] for values in found[item.order])
-            level = ready.background[:, :size]
-            factor = 1.0 if item.factor is None else item.factor
-            out[item.order] = {
-                "FLUX": flux * factor,
-                "FLUX_ERROR": error * factor,
-                "BACKGROUND": level * factor,
-                "NPIXELS": npixels,
-            }
-        return out
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What products say of the extraction, by attribute."""
+        step = self.parameters
+        values: dict[str, Any] = {
+            "width": float(step.soss_width),
+            "apply_decontamination": bool(step.soss_atoca),
+            "oversampling": int(step.soss_n_os),
+            "threshold": float(step.soss_threshold),
+            "bad_pix": step.soss_bad_pix,
+        }
+        if self.prepared is not None and self.prepared.tikhonov_factor is not None:
+            values["tikhonov_factor"] = float(self.prepared.tikhonov_factor)
+        return {f"meta.soss_extract1d.{name}": value for name, value in values.items()}
 
 
-def models_light(parameters: PipelineParameters) -> bool:
-    """Whether extraction needs a model of the orders, which there is not yet."""
-    step = parameters.extract_1d
-    return not step.skip and (step.soss_atoca or step.soss_bad_pix == "model")
-
-
-def extractable(segment: Segment) -> bool:
-    """Whether a member has spectra that can be extracted."""
-    return extraction_subarray(segment.text("SUBARRAY"), segment.text("FILTER"))[0] is not None
-
-
-def soss_setups(
-    segments: Sequence[Segment],
-    parameters: PipelineParameters,
-    references: Sequence[MemberReferences],
-) -> tuple[list[SossSetup | None], list[str]]:
-    """Settle the extraction of all members; None for those without, and notes.
-
-    Parameters
-    ----------
-    segments : sequence of Segment
-        Members, of any mode.
-    parameters : PipelineParameters
-        Steps' parameters.
-    references : sequence of mapping
-        References of each member.
-    """
-    found: list[SossSetup | None] = [None] * len(segments)
-    notes: list[str] = []
-    if parameters.extract_1d.skip or models_light(parameters):
-        return found, notes
-    read_traces, read_profiles = cache(read_pastasoss), cache(read_specprofile)
-    read_calibration, read_ranges = cache(read_photom), cache(read_wavelength_ranges)
-    for i, (segment, files) in enumerate(zip(segments, references, strict=True)):
-        if segment.exp_type != "NIS_SOSS":
-            continue
-        if not extractable(segment):
-            reason = extraction_subarray(segment.text("SUBARRAY"), segment.text("FILTER"))[1]
-            notes.append(f"{segment.path.name}: no spectrum: {reason}")
-            continue
-        paths = {kind: file.path for kind, file in files.items()}
-        read_speckernel(_given(paths, "speckernel"))
-        photom = paths.get("photom")
-        found[i], more = soss_setup(
-            segment,
-            parameters,
-            read_traces(_given(paths, "pastasoss")),
-            read_profiles(_given(paths, "specprofile")),
-            None if photom is None else read_calibration(photom),
-            read_ranges(paths.get("wavelengthrange")),
-        )
-        notes += more
-    return found, notes
-
-
-def _given(paths: Mapping[str, str | None], kind: str) -> str:
-    path = paths.get(kind)
-    assert path is not None  # these types cannot be N/A
-    return path
+def models(parameters: Any) -> bool:
+    """Whether parameters of `extract_1d` ask for models of the light."""
+    return bool(parameters.soss_atoca) or parameters.soss_bad_pix == "model"
 
 
 def soss_setup(
-    segment: Segment,
-    parameters: PipelineParameters,
-    traces: PastasossReference,
-    profiles: ProfileReference | None,
-    photom: PhotomReference | None,
-    ranges: tuple[tuple[int, str, float, float], ...] | None = None,
+    segment: Segment, parameters: PipelineParameters, references: SossReferences
 ) -> tuple[SossSetup | None, list[str]]:
     """Settle the extraction of a member from its header and references.
 
@@ -247,10 +221,8 @@ def soss_setup(
         The member.
     parameters : PipelineParameters
         Steps' parameters.
-    traces, profiles, photom : references
-        `profiles` is of use where light is modelled, `photom` where spectra are calibrated.
-    ranges : tuple, optional
-        Content of the wavelengthrange reference, for the white light.
+    references : SossReferences
+        Its references.
 
     Returns
     -------
@@ -264,6 +236,7 @@ def soss_setup(
         If header and references do not fit.
     """
     from tso3dask.ops.soss.box import order_weights
+    from tso3dask.ops.soss.traces import extraction_subarray, find_traces, select_orders
     from tso3dask.ops.whitelight import wavelength_range
 
     step = parameters.extract_1d
@@ -272,6 +245,7 @@ def soss_setup(
     if layout is None:
         return None, [reason]
     notes = []
+    traces = references.traces
     orders, absent = select_orders(traces, layout, step.soss_order_3)
     if absent:
         notes.append(f"{traces.path} has no order {absent[0]}: it is not extracted")
@@ -283,16 +257,10 @@ def soss_setup(
     except InputError as error:
         raise InputError(f"{segment.path}: {error}") from error
     weights = order_weights(found, float(step.soss_width), shape, layout)
+    photom = references.photom
+    limits = parameters.white_light.min_wavelength, parameters.white_light.max_wavelength
     items = []
     for trace in found:
-        profile = None
-        if profiles is not None:
-            if trace.order not in profiles.profiles:
-                raise InputError(
-                    f"{profiles.path}: specprofile reference: has no order {trace.order}"
-                )
-            image = profiles.profiles[trace.order]
-            profile = crop_profile(image, shape, profiles.path, trace.order)
         factor, found_notes = _conversion(segment, photom, trace, parameters)
         if found_notes:
             photom = None  # as in the field's pipeline, which stops at an order without a row
@@ -300,31 +268,38 @@ def soss_setup(
         items.append(
             OrderSetup(
                 trace.order,
+                wavelength_range(
+                    references.ranges, trace.order, segment.text("FILTER"), *limits
+                ),
                 trace,
                 trace.wavelength,
                 weights[trace.order],
-                profile,
+                _profile(references.profiles, trace.order, shape),
+                traces.throughputs[trace.order],
                 factor,
-                wavelength_range(
-                    ranges,
-                    trace.order,
-                    segment.text("FILTER"),
-                    parameters.white_light.min_wavelength,
-                    parameters.white_light.max_wavelength,
-                ),
             )
         )
-    attributes = {
-        f"meta.soss_extract1d.{name}": value
-        for name, value in (
-            ("width", float(step.soss_width)),
-            ("apply_decontamination", step.soss_atoca),
-            ("oversampling", step.soss_n_os),
-            ("threshold", float(step.soss_threshold)),
-            ("bad_pix", step.soss_bad_pix),
-        )
-    }
-    return SossSetup(layout, tuple(items), bool(step.subtract_background), attributes), notes
+    setup = SossSetup(
+        layout,
+        tuple(items),
+        step,
+        traces.order2_separation_cutoff,
+        references,
+        references.photom is not None,
+    )
+    return setup, notes
+
+
+def _profile(
+    profiles: ProfileReference | None, order: int, shape: tuple[int, int]
+) -> np.ndarray | None:
+    from tso3dask.ops.soss.traces import crop_profile
+
+    if profiles is None:
+        return None
+    if order not in profiles.profiles:
+        raise InputError(f"{profiles.path}: specprofile reference: has no order {order}")
+    return crop_profile(profiles.profiles[order], shape, profiles.path, order)
 
 
 def _conversion(
@@ -354,3 +329,99 @@ def _conversion(
         )
         correction = float(corrections[row])
     return conversion_factors(photom.table, row, trace.wavelength, correction), []
+
+
+def needed_references(
+    segments: Sequence[Segment], parameters: PipelineParameters
+) -> tuple[list[str], list[str]]:
+    """Types of references that a run needs, and those among them that cannot be ``N/A``.
+
+    Types that are of no use for the parameters are taken all the same if they are given.
+    """
+    from tso3dask.ops.soss.traces import extraction_subarray
+
+    if parameters.extract_1d.skip or not any(
+        extraction_subarray(s.text("SUBARRAY"), s.text("FILTER"))[0] for s in segments
+    ):
+        return [], []
+    wanted = {
+        "pastasoss": True,
+        "specprofile": models(parameters.extract_1d),
+        "speckernel": models(parameters.extract_1d),
+        "photom": not parameters.photom.skip,
+        "area": False,
+        "wavelengthrange": not parameters.white_light.skip,
+    }
+    idle = {"photom", "area"} if parameters.photom.skip else set()
+    if parameters.white_light.skip:
+        idle.add("wavelengthrange")
+    needed = [
+        kind
+        for kind, needed in wanted.items()
+        if needed or (parameters.override(kind) is not None and kind not in idle)
+    ]
+    mandatory = ["pastasoss"]
+    if models(parameters.extract_1d):
+        mandatory += ["specprofile", "speckernel"]
+    return needed, mandatory
+
+
+def soss_setups(
+    segments: Sequence[Segment],
+    parameters: PipelineParameters,
+    references: Sequence[MemberReferences],
+) -> tuple[list[SossSetup | None], list[str]]:
+    """Extraction of every member, and notes; see `soss_setup`."""
+    step = parameters.extract_1d
+    if step.skip or "pastasoss" not in references[0]:
+        found = [soss_reason(segment) for segment in segments] if not step.skip else []
+        return [None] * len(segments), found
+    modelled = models(step)
+    read = {
+        "pastasoss": cache(read_pastasoss),
+        "specprofile": cache(read_specprofile),
+        "speckernel": cache(read_speckernel),
+        "photom": cache(read_photom),
+    }
+    read_ranges = cache(read_wavelength_ranges)
+    grid = estimate = None
+    if modelled:
+        grid = None if step.soss_wave_grid_in is None else read_wave_grid(step.soss_wave_grid_in)
+        estimate = None if step.soss_estimate is None else read_estimate(step.soss_estimate)
+    setups: list[SossSetup | None] = []
+    notes: list[str] = []
+    for segment, files in zip(segments, references, strict=True):
+        paths = {kind: file.path for kind, file in files.items()}
+        names = ("specprofile", "speckernel") if modelled else ()
+        opened: dict[str, Any] = {
+            name: read[name](path)
+            for name in ("pastasoss", *names, "photom")
+            if (path := paths.get(name)) is not None
+        }
+        setup, found = soss_setup(
+            segment,
+            parameters,
+            SossReferences(
+                opened["pastasoss"],
+                opened.get("specprofile"),
+                opened.get("speckernel"),
+                opened.get("photom"),
+                grid,
+                estimate,
+                read_ranges(paths.get("wavelengthrange")),
+            ),
+        )
+        prefix = "" if setup is not None else f"{segment.path.name}: no spectrum: "
+        notes += [prefix + note for note in found]
+        setups.append(setup)
+        if setup is not None and not parameters.photom.skip and "photom" not in opened:
+            notes.append("there is no photom reference: spectra are not calibrated")
+    return setups, notes
+
+
+def soss_reason(segment: Segment) -> str:
+    """Say why a member has no spectrum; empty if it has one."""
+    from tso3dask.ops.soss.traces import extraction_subarray
+
+    reason = extraction_subarray(segment.text("SUBARRAY"), segment.text("FILTER"))[1]
+    return f"{segment.path.name}: no spectrum: {reason}"

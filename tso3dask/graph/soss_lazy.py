@@ -13,7 +13,7 @@ from tso3dask.graph.arrays import picked_arrays
 from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.dataset import coordinates
 from tso3dask.graph.execute import task_errors
-from tso3dask.graph.soss_tasks import SossJob, soss_prologue
+from tso3dask.graph.soss_tasks import SegmentExtraction, SossJob, soss_prologue
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -22,18 +22,19 @@ __all__ = ["order_datasets", "soss_block"]
 
 
 def soss_block(
-    job: SossJob, a: int, b: int, constants: Sequence[Any], names: Sequence[str]
+    job: SossJob, a: int, b: int, extraction: SegmentExtraction, names: Sequence[str]
 ) -> tuple[np.ndarray, ...]:
     """Task: columns of the EXTRACT1D rows of integrations ``a:b``, order after order."""
-    parts: list[list[np.ndarray]] = [[] for _ in job.setup.orders for _ in names]
+    sizes = {order: wavelength.size for order, wavelength in job.wavelengths.items()}
+    parts: list[list[np.ndarray]] = [[] for _ in sizes for _ in names]
     with task_errors(job.path, a, b):
-        for first, last, block in job.filled().blocks(a, b, constants):
-            columns = job.setup.columns(block.arrays)
+        for first, last, block in job.blocks(a, b, [*extraction.constants.items()]):
+            columns, _ = extraction.spectra(block.arrays)
             place = iter(parts)
-            for item in job.setup.orders:
-                empty = np.zeros((last - first, item.wavelength.size))
+            for order, size in sizes.items():
+                empty = np.zeros((last - first, size))
                 for name in names:
-                    values = columns[item.order].get(name, empty)
+                    values = columns.get(f"{name}_{order}", empty)
                     next(place).append(np.array(values, "u4" if name == "DQ" else "f8"))
     return tuple(np.concatenate(pieces) for pieces in parts)
 
@@ -44,19 +45,25 @@ def order_datasets(plan: Outline, member: Member) -> dict[int, xr.Dataset]:
 
     setup = member.soss
     assert setup is not None
-    job = SossJob(
-        member.index, member.program, plan.budget.sub_block, str(member.segment.path), setup
+    path = str(member.segment.path)
+    job = SossJob.of(
+        setup.orders,
+        member=member.index,
+        program=member.program,
+        sub_block=plan.budget.sub_block,
+        path=path,
     )
     token = f"{tokenize(plan.token, member.chunks)[:16]}-{member.label}"
-    graph, key, constants = soss_prologue(job, token)
+    prologue, shared = soss_prologue(member.program, setup, path, token)
+    key = f"job-{token}"
     names = column_names()
     layer = f"soss-{token}"
     tasks = {
-        (layer, i): (soss_block, key, a, b, constants, names)
+        (layer, i): (soss_block, key, a, b, shared, names)
         for i, (a, b) in enumerate(chunk_bounds(member.chunks))
     }
     outputs: dict[str, Any] = {
-        f"{name.lower()}-{item.order}": (
+        f"{name.lower()}-{item.spectral_order}": (
             (item.wavelength.size,),
             "uint32" if name == "DQ" else "float64",
         )
@@ -64,14 +71,14 @@ def order_datasets(plan: Outline, member: Member) -> dict[int, xr.Dataset]:
         for name in names
     }
     arrays = picked_arrays(
-        layer, tasks, outputs, member.chunks, extra=graph.tasks, token=f"spectra-{token}"
+        layer, tasks, outputs, member.chunks, extra={**prologue, key: job}, token=f"spectra-{token}"
     )
     times = coordinates(member.segment)
     return {
-        item.order: label_spectra(
+        item.spectral_order: label_spectra(
             member.segment,
             item,
-            {name.lower(): arrays[f"{name.lower()}-{item.order}"] for name in names},
+            {name.lower(): arrays[f"{name.lower()}-{item.spectral_order}"] for name in names},
             times,
         )
         for item in setup.orders

@@ -1,102 +1,346 @@
 """NIRISS SOSS: the tasks of a member.
 
-Tiles through all time make the summary of a segment; then each chunk is one fused task that flags,
-writes crfints, fills gaps, extracts all orders, writes x1dints, and returns one flux per
-integration and order.
+What is constant for a segment is made once from its summary: traces, weights, and the model of the
+overlapping orders. A task then streams its integrations, flags them, writes their rows of
+crfints, fills gaps in time, extracts all orders, writes those to x1dints, and returns one flux per
+order and integration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from dask.tokenize import tokenize
 
-from tso3dask.graph.build import MemberGraph
-from tso3dask.graph.chunking import chunk_bounds
-from tso3dask.graph.execute import task_errors
-from tso3dask.graph.files import Output
+from tso3dask.errors import RunError
+from tso3dask.graph.execute import compute, task_errors
+from tso3dask.graph.extraction import DynamicSpectrum
 from tso3dask.graph.job import Job
-from tso3dask.graph.soss import SossSetup
+from tso3dask.graph.program import Program
+from tso3dask.graph.soss import OrderSetup, PreparedSegment, SossSetup
 from tso3dask.graph.soss_fill import FillInTime, summary_prologue
 from tso3dask.graph.stages import median_prologue
-from tso3dask.io.journal import ChunkResult, Journal
+from tso3dask.io.journal import ChunkResult, Journal, load_object
 
-__all__ = ["SossJob", "soss_graph", "soss_pass", "soss_prologue"]
+if TYPE_CHECKING:
+    from tso3dask.graph.outline import Outline
+
+__all__ = [
+    "COLUMNS",
+    "SegmentExtraction",
+    "SossJob",
+    "extract_orders",
+    "keep_extraction",
+    "prepare_extraction",
+    "prepared_plan",
+    "soss_prologue",
+]
+
+COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
+"""Columns of x1dints that have values; all others are 0."""
+
+NOTE_LENGTH = 200
+"""Letters of a note on an integration at most."""
+
+AnyOutline = TypeVar("AnyOutline", bound="Outline")
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentExtraction:
+    """What the tasks of a segment share.
+
+    Attributes
+    ----------
+    factors : dict of (int, ndarray or None)
+        Columns and calibration of each order.
+    background : bool
+        Whether backgrounds are subtracted.
+    weights : dict of ndarray
+        Box (y, x) by order, where nothing is modelled.
+    model : SegmentModel or None
+        Model of the orders.
+    constants : dict
+        What the stages of the program need, as ``summary`` and ``median``.
+    """
+
+    factors: dict[int, tuple[int, np.ndarray | None]]
+    background: bool
+    constants: dict[str, Any]
+    weights: dict[int, np.ndarray] = field(default_factory=dict)
+    model: Any = None
+
+    def spectra(
+        self, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[tuple[int, str]]]:
+        """Columns of the EXTRACT1D rows of filled integrations.
+
+        Parameters
+        ----------
+        arrays : mapping
+            Cubes that `FillInTime` gives.
+
+        Returns
+        -------
+        columns : dict of ndarray
+            (integration, dispersion): `COLUMNS` of each order, as ``FLUX_1``, and the same
+            before calibration, as ``FLUX_1_rate``.
+        notes : list of (int, str)
+            Integration among those given, and what is the matter with it.
+        """
+        from tso3dask.ops.soss.prepare import extract_boxes, take_background
+
+        ready = take_background(arrays["sci"], arrays["err"], arrays["mask"], self.background)
+        notes: list[tuple[int, str]] = []
+        if self.model is None:
+            sizes = {order: size for order, (size, _) in self.factors.items()}
+            boxes = extract_boxes(ready, self.weights, sizes)
+            found = {o: (s.flux, s.flux_error, s.npixels) for o, s in boxes.items()}
+        else:
+            solved = self.model.solve(ready.image, ready.error)
+            notes = list(solved.notes)
+            found = {
+                order: (solved.flux[order], solved.flux_error[order], solved.npixels[order])
+                for order in self.factors
+            }
+        out: dict[str, np.ndarray] = {}
+        for order, (size, factor) in self.factors.items():
+            flux, error, npixels = (values[:, :size] for values in found[order])
+            values = dict(zip(COLUMNS, (flux, error, ready.background[:, :size]), strict=False))
+            for name, rate in values.items():
+                out[f"{name}_{order}_rate"] = rate
+                out[f"{name}_{order}"] = rate if factor is None else rate * factor
+            out[f"NPIXELS_{order}"] = out[f"NPIXELS_{order}_rate"] = npixels
+            for i in np.flatnonzero(~np.isfinite(flux).any(axis=1)):
+                notes.append((int(i), f"order {order}: no flux at all"))
+        return out, notes
 
 
 @dataclass(frozen=True, eq=False)
 class SossJob(Job):
-    """One SOSS member, as tasks see it.
+    """One member of a SOSS observation, as tasks see it.
 
     Attributes
     ----------
-    setup : SossSetup
-        Orders and boxes.
-    tables : tuple of Output
-        Where the rows of each order go, in the order of the setup; empty if nowhere.
+    wavelengths : dict of ndarray
+        (dispersion,) by order, micrometre.
+    white_ranges : dict of (float, float)
+        Wavelengths summed for the white light of each order.
+    first_row, bin_rows : int
+        As in `tso3dask.graph.extraction.SpectrumJob`.
+    prepared : str
+        File with the `SegmentExtraction`, for the tasks of a run.
     """
 
-    setup: SossSetup = None  # type: ignore[assignment]
-    tables: tuple[Output, ...] = ()
+    wavelengths: dict[int, np.ndarray] = field(default_factory=dict)
+    white_ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
+    first_row: int = 0
+    bin_rows: int = 0
+    prepared: str = ""
 
-    def filled(self) -> SossJob:
-        """Give the same job with gaps filled at the end of the program."""
-        assert self.program is not None
-        filling = FillInTime(self.program.source.nints)
-        return replace(self, program=self.program.then(filling))
-
-
-def soss_pass(job: SossJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
-    """Task: flag, write crfints, extract, write x1dints; give back fluxes by order."""
-    from tso3dask.ops.whitelight import white_light_sums
-
-    setup = job.setup
-    rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
-    rows |= {f"white_{item.order}": np.full(b - a, np.nan) for item in setup.orders}
-    with task_errors(job.path, a, b):
-        for first, last, block in job.filled().blocks(a, b, constants, write=True):
-            here = slice(first - a, last - a)
-            if "n_outliers" in block.counts:
-                rows["n_outliers"][here] = block.counts["n_outliers"]
-            columns = setup.columns(block.arrays)
-            for table, item in enumerate(setup.orders):
-                if job.tables:
-                    job.tables[table].put(first, last, columns[item.order])
-                rows[f"white_{item.order}"][here] = white_light_sums(
-                    columns[item.order]["FLUX"], item.wavelength, *item.white_range
-                )
-    return ChunkResult(job.member, a, b, rows)
+    @classmethod
+    def of(cls, orders: Sequence[OrderSetup], program: Program, **attributes: Any) -> SossJob:
+        """Make the job of flagged pixels, whose gaps are filled for the extraction."""
+        return cls(
+            program=program.then(FillInTime(program.source.nints)),
+            wavelengths={item.spectral_order: item.wavelength for item in orders},
+            white_ranges={item.spectral_order: item.white_range for item in orders},
+            **attributes,
+        )
 
 
-def soss_prologue(job: SossJob, label: str) -> tuple[MemberGraph, Any, list[list[Any]]]:
-    """Start of a SOSS member.
+def prepare_extraction(
+    setup: SossSetup, constants: Sequence[tuple[str, Any]], path: str
+) -> SegmentExtraction:
+    """Task: everything that is constant for a segment, from its summary among the `constants`.
+
+    Raises
+    ------
+    RunError
+        If the orders cannot be modelled; it names the segment.
+    """
+    factors = {o.spectral_order: (o.wavelength.size, o.factor) for o in setup.orders}
+    background = bool(setup.parameters.subtract_background)
+    known = dict(constants)
+    if not setup.models:
+        weights = {item.spectral_order: item.weights for item in setup.orders}
+        return SegmentExtraction(factors, background, known, weights)
+    from tso3dask.ops.soss.prepare import prepare_mean
+
+    summary = known["summary"]
+    typical = prepare_mean(summary, background)
+    try:
+        model = _model(setup, typical.image[0], summary)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+    return SegmentExtraction(factors, background, known, model=model)
+
+
+def _model(setup: SossSetup, typical: np.ndarray, summary: Any) -> Any:
+    """Model of the orders of a segment."""
+    from tso3dask.ops.soss.estimate import flux_spline
+    from tso3dask.ops.soss.kernels import ResolutionKernel
+    from tso3dask.ops.soss.model import AtocaParameters, SpectralOrder, prepare
+    from tso3dask.ops.soss.throughput import Throughput
+
+    step, references = setup.parameters, setup.references
+    kernels = references.kernels
+    assert kernels is not None
+    orders = []
+    for item in setup.orders:
+        trace = item.trace
+        centre = trace.centre_wavelength()
+        orders.append(
+            SpectralOrder(
+                order=item.spectral_order,
+                wavelength=trace.wavelength_map(len(item.weights)),
+                profile=item.profile,
+                throughput=Throughput(item.throughput.wavelength, item.throughput.throughput),
+                kernel=ResolutionKernel(
+                    kernels.wavelengths, kernels.kernels, centre, kernels.pixels
+                ),
+                columns=trace.columns,
+                trace_wavelength=trace.wavelength,
+                aperture=item.weights,
+            )
+        )
+    estimate = None if references.estimate is None else flux_spline(*references.estimate)
+    parameters = AtocaParameters(
+        threshold=float(step.soss_threshold),
+        n_os=int(step.soss_n_os),
+        rtol=float(step.soss_rtol),
+        max_grid_size=int(step.soss_max_grid_size),
+        wave_grid=references.grid,
+        estimate=estimate,
+        tikfac=None if step.soss_tikfac is None else float(step.soss_tikfac),
+        bad_pix=step.soss_bad_pix,
+        cutoffs=setup.cutoffs,
+        blue_order2=setup.layout != "SUBSTRIP96",
+    )
+    bad, reference = summary.unusable, summary.reference
+    return prepare(orders, typical, summary.median_error, bad, reference, parameters)
+
+
+def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) -> PreparedSegment:
+    """Task: put what the tasks of a segment share to a file that they read."""
+    model = extraction.model
+    path = journal.keep(name, extraction)
+    if model is None:
+        return PreparedSegment(path, None, None, ())
+    return PreparedSegment(path, model.factors[1], model.grid, model.notes)
+
+
+@lru_cache(maxsize=2)
+def _taken(path: str) -> SegmentExtraction:
+    return load_object(path)
+
+
+def soss_prologue(
+    program: Program, setup: SossSetup, path: str, label: str
+) -> tuple[dict[Any, Any], Any]:
+    """Tasks that come before those of the chunks.
+
+    Parameters
+    ----------
+    program : Program
+        Flagging of the member's pixels.
+    setup : SossSetup
+        Its extraction.
+    path : str
+        File that errors name.
+    label : str
+        Ending of the key.
 
     Returns
     -------
-    graph : MemberGraph
-        With the job, the median image where one is needed, and the summary.
-    key : object
-        Key of the job.
-    constants : list
-        Name and key of each constant that chunks need.
+    tasks : dict
+        Tasks by key.
+    key : str
+        Key of the `SegmentExtraction`.
     """
-    assert job.program is not None
-    graph = MemberGraph()
-    key = f"job-{label}"
-    medians, constants = median_prologue(job.program)
-    tiles, summary = summary_prologue(job.program, constants)
-    graph.tasks = {key: job, **medians, **tiles}
-    values = {**constants, "summary": summary}
-    return graph, key, [[name, where] for name, where in values.items()]
+    tasks, constants = median_prologue(program)
+    more, summary = summary_prologue(program, constants)
+    tasks |= more
+    key = f"soss-{label}"
+    given = [[name, where] for name, where in {**constants, "summary": summary}.items()]
+    tasks[key] = (prepare_extraction, setup, given, path)
+    return tasks, key
 
 
-def soss_graph(
-    job: SossJob, chunks: Sequence[int], label: str, journal: Journal | None = None
-) -> MemberGraph:
-    """Tasks of a SOSS member: its summary, then one task per chunk, pass ``extract``."""
-    bounds = chunk_bounds(chunks)
-    graph, key, constants = soss_prologue(job, label)
-    graph.add("extract", label, soss_pass, bounds, [(constants,)] * len(bounds), journal, key)
-    return graph
+def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
+    """Task: flag, write crfints, fill, extract, write x1dints; give back fluxes and notes."""
+    from tso3dask.ops.whitelight import white_light_sums
+
+    rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
+    notes = np.zeros(b - a, f"U{NOTE_LENGTH}")
+    dynamic = {}
+    for order, wavelength in job.wavelengths.items():
+        rows[f"white_{order}"] = np.full(b - a, np.nan)
+        if job.bin_rows:
+            dynamic[order] = DynamicSpectrum(wavelength.size, job.first_row, job.bin_rows, a, b)
+    with task_errors(job.path, a, b):
+        shared = _taken(job.prepared)
+        for first, last, block in job.blocks(a, b, [*shared.constants.items()], write=True):
+            here = slice(first - a, last - a)
+            if "n_outliers" in block.counts:
+                rows["n_outliers"][here] = block.counts["n_outliers"]
+            columns, found = shared.spectra(block.arrays)
+            job.put_measured(first, last, columns)
+            for i, text in found:
+                before = str(notes[first - a + i])
+                notes[first - a + i] = f"{before}; {text}" if before else text
+            for order, wavelength in job.wavelengths.items():
+                flux = columns[f"FLUX_{order}"]
+                white = white_light_sums(flux, wavelength, *job.white_ranges[order])
+                rows[f"white_{order}"][here] = white
+                if order in dynamic:
+                    dynamic[order].add(first, flux)
+    rows["note"] = notes
+    for order, bins in dynamic.items():
+        rows |= {f"{name}_{order}": values for name, values in bins.rows().items()}
+    return ChunkResult(job.member, a, b, rows)
+
+
+def prepared_plan(
+    plan: AnyOutline, journal: Journal, scheduler: Any = None, workers: int | None = None
+) -> AnyOutline:
+    """Plan in which everything that is constant for a segment is known, and kept with the journal.
+
+    Parameters
+    ----------
+    plan : Outline
+        A plan.
+    journal : Journal
+        Where it is kept; what an interrupted run left there is taken up.
+    scheduler : optional
+        Where to compute.
+    workers : int, optional
+        Tasks at a time.
+
+    Returns
+    -------
+    Outline
+        The plan itself where nothing is to be prepared.
+    """
+    waiting = [m for m in plan.members if m.soss is not None]
+    if not waiting:
+        return plan
+    graph: dict[Any, Any] = {}
+    keys = []
+    for member in waiting:
+        assert member.soss is not None
+        label = f"{member.label}-{tokenize(plan.token, 'soss')[:16]}"
+        tasks, key = soss_prologue(member.program, member.soss, str(member.segment.path), label)
+        graph |= tasks
+        keys.append(f"kept-{label}")
+        graph[keys[-1]] = (keep_extraction, key, journal, f"model-{member.label}")
+    options = {"scheduler": scheduler, "workers": workers or plan.budget.workers}
+    members, notes = list(plan.members), list(plan.notes)
+    for member, found in zip(waiting, compute(graph, keys, **options), strict=True):
+        assert member.soss is not None
+        members[member.index] = replace(member, soss=replace(member.soss, prepared=found))
+        notes += [f"{member.segment.path.name}: {note}" for note in found.notes]
+    return replace(plan, members=tuple(members), notes=tuple(dict.fromkeys(notes)))

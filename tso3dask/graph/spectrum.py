@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class SpectrumSetup:
         Where the profile is still to be fitted to the first integration: what comes of it. The
         other attributes are then those of the place that headers give.
     """
+
+    ending: ClassVar[str] = ""
 
     plan: Any
     wavelength: np.ndarray

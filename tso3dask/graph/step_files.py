@@ -171,16 +171,34 @@ def _pixel_replace(plan: Outline) -> Iterator[StepFile]:
 
 
 def _extract_1d(plan: Outline) -> Iterator[StepFile]:
-    from tso3dask.graph.sinks import member_spec, step_status
+    from tso3dask.graph.sinks import step_status
 
-    step = plan.parameters.extract_1d
+    yield from _spectra(plan, plan.parameters.extract_1d, step_status(plan), calibrated=False)
+
+
+def _photom(plan: Outline) -> Iterator[StepFile]:
+    from tso3dask.graph.sinks import step_status
+
+    step = plan.parameters.photom
+    if plan.kind == "soss":
+        yield from _spectra(plan, step, step_status(plan), calibrated=True)
+
+
+def _spectra(
+    plan: Outline, step: Any, status: dict[str, str], *, calibrated: bool
+) -> Iterator[StepFile]:
+    """Files of spectra of each member, before or after their calibration."""
+    from tso3dask.graph.sinks import member_specs
+
     if not wants_file(step):
         return
-    for member in plan.spectra:
+    for member in (m for m in plan.members if m.tables):
         base = member_name(plan, member)
         names = _names(plan, step, base, member, step.suffix or step.step, asn_id=False)
-        spec = member_spec(plan, member, product=False)
-        yield SpectraFile(kind=step.step, spec=spec, steps=step_status(plan), **names)
+        specs = member_specs(plan, member, product=False, calibrated=calibrated)
+        yield SpectraFile(
+            kind=step.step, specs=tuple(specs), steps=status, calibrated=calibrated, **names
+        )
 
 
 def _catalogs(plan: Outline) -> Iterator[StepFile]:
@@ -213,6 +231,7 @@ _MAKERS = (
     _pixel_replace,
     _extraction_images,
     _extract_1d,
+    _photom,
     _white_light,
 )
 """One function per step, in the order of the steps; each yields files of a plan."""

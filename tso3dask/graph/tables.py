@@ -19,6 +19,7 @@ WhiteSums = np.ndarray | Mapping[int, np.ndarray] | None
 
 __all__ = [
     "collect_rows",
+    "integration_notes",
     "make_table",
     "make_tables",
     "outlier_counts",
@@ -61,6 +62,18 @@ def outlier_counts(plan: Outline, rows: list[dict[str, np.ndarray]]) -> list[dic
             }
         )
     return counts
+
+
+def integration_notes(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -> list[str]:
+    """What tasks had to say of single integrations; members with the same trouble in one line."""
+    found = []
+    for member, values in zip(plan.members, rows, strict=True):
+        notes = values.get("note", np.zeros(0, "U1"))
+        for text in dict.fromkeys(str(note) for note in notes if note):
+            where = np.flatnonzero(notes == text) + 1
+            numbers = ", ".join(map(str, where[:5])) + (" ..." if len(where) > 5 else "")
+            found.append(f"{member.segment.path.name}: integration {numbers}: {text}")
+    return found
 
 
 def _white(rows: Mapping[str, np.ndarray]) -> WhiteSums:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-__all__ = ["ChunkResult", "Journal"]
+from tso3dask.errors import RunError
+
+__all__ = ["ChunkResult", "Journal", "load_object"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,43 @@ class Journal:
         part.replace(path)
         return result
 
+    def keep(self, name: str, value: Any) -> str:
+        """Keep something that tasks of any process share, and return the path of its file."""
+        path = (Path(self.folder) / f"{name}.pickle").absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as handle:
+            pickle.dump(value, handle, protocol=5)
+        part.replace(path)
+        return str(path)
+
     def forget(self, label: str) -> None:
         """Forget the results of one member, whose label is part of their names."""
         for path in Path(self.folder).glob(f"*-{label}-*"):
             path.unlink(missing_ok=True)
 
+    def forget_all(self) -> None:
+        """Forget the results of all members, but not what their tasks share."""
+        for path in Path(self.folder).glob("*.npz"):
+            path.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Forget everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load_object(path: str) -> Any:
+    """Return what `Journal.keep` put into a file.
+
+    Raises
+    ------
+    RunError
+        If the file is not there any more.
+    """
+    try:
+        with open(path, "rb") as handle:
+            return pickle.load(handle)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be read ({error.strerror}); a run needs it until its end"
+        ) from error

@@ -17,10 +17,13 @@ __all__ = [
     "PhotomReference",
     "ProfileReference",
     "ThroughputReference",
+    "read_estimate",
     "read_pastasoss",
     "read_photom",
     "read_speckernel",
     "read_specprofile",
+    "read_wave_grid",
+    "write_wave_grid",
 ]
 
 SEPARATION_CUTOFF = (0.77, 0.95)
@@ -381,6 +384,62 @@ def read_photom(path: str) -> PhotomReference:
             raise _lacks(path, kind, f"one row of TIMECOEFF_{name.upper()} per row of PHOTOM")
         times[name] = coefficients
     return PhotomReference(path, table, times)
+
+
+def read_wave_grid(path: str) -> np.ndarray:
+    """Read a wavelength grid, micrometre, as `write_wave_grid` and ``soss_wave_grid_out`` make it.
+
+    Raises
+    ------
+    InputError
+        If the file has no ascending WAVEGRID.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            found = [hdu.data for hdu in hdus if hdu.name == "WAVEGRID"]
+    except OSError as error:
+        raise InputError(f"soss_wave_grid_in: {path}: not readable as FITS ({error})") from None
+    grid = np.ascontiguousarray(found[0], np.float64) if found and found[0] is not None else None
+    if grid is None or grid.ndim != 1 or grid.size < 4 or not (np.diff(grid) > 0).all():
+        raise InputError(
+            f"soss_wave_grid_in: {path}: expected an ascending WAVEGRID of wavelengths, um"
+        )
+    return grid
+
+
+def write_wave_grid(path: str, grid: np.ndarray) -> None:
+    """Write a wavelength grid, micrometre, as a SossWaveGridModel."""
+    from stdatamodels.jwst.datamodels import SossWaveGridModel
+
+    with SossWaveGridModel(wavegrid=np.asarray(grid, np.float64)) as model:
+        model.save(path)
+
+
+def read_estimate(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read an estimate of the spectrum: wavelength, micrometre, and flux of an EXTRACT1D table.
+
+    Raises
+    ------
+    InputError
+        If there is no such table.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            tables = [hdu.data for hdu in hdus if hdu.name == "EXTRACT1D"]
+            table = tables[0]
+            wavelength, flux = (np.array(table[name], np.float64) for name in ("WAVELENGTH", "FLUX"))
+    except (OSError, IndexError, KeyError, TypeError) as error:
+        raise InputError(
+            f"soss_estimate: {path}: expected a spectrum, an EXTRACT1D table with WAVELENGTH and "
+            f"FLUX ({type(error).__name__})"
+        ) from None
+    if wavelength.ndim != 1:
+        raise InputError(f"soss_estimate: {path}: expected one spectrum, a SpecModel")
+    return wavelength, flux
 
 
 def _entry(tree: Any, name: str, path: str, kind: str) -> Any:
