@@ -744,23 +744,15 @@ def test_products_never_replace_members(case):
     assert before == {p: p.read_bytes() for p in renamed}
 
 
-# --- what is not there yet ---------------------------------------------------------------------
-
-
-def test_niriss_soss_flags_and_says_what_is_missing(made, tmp_path, capsys, monkeypatch):
+def test_niriss_soss_wants_its_references_at_once(made, tmp_path, capsys, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     soss = made("nis_soss", nints=8, segments=2, shape=(20, 40))
-    line = ["run", str(soss.asn), "-o", "out", "--no-plots"]
-    assert cli.main(line) == 1
+    assert cli.main(["run", str(soss.asn), "-o", "out", "--no-plots"]) == 2
     said = capsys.readouterr().err
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("tso3dask: NIRISS SOSS extraction is not supported yet")
-    assert "2 crfints are in out" in last
-    assert "Traceback" not in said
-    names = sorted(p.name for p in Path("out").iterdir())
-    assert len([n for n in names if n.endswith("_crfints.fits")]) == 2
-    assert not [n for n in names if n.startswith(".") or "x1dints" in n or "whtlt" in n]
+    for kind in ("pastasoss", "specprofile", "speckernel", "photom", "wavelengthrange"):
+        assert f"--override_{kind}=FILE" in said
+    assert "Traceback" not in said and not Path("out").exists()
 
 
 def test_verbose_shows_the_traceback(lrs, capsys):

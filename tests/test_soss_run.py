@@ -91,17 +91,17 @@ def test_niriss_soss_wants_its_references(soss, tmp_path):
     del steps["extract_1d"]["override_pastasoss"]
     with pytest.raises(InputError, match="pastasoss"):
         tso3.plan(soss.asn, steps)
-    steps = soss_steps(soss, override_speckernel="N/A")
+    steps = soss_steps(soss, override_speckernel="N/A", soss_atoca=True)
     with pytest.raises(InputError, match="speckernel"):
         tso3.plan(soss.asn, steps)
 
 
 def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
-    from tso3dask.graph import soss_tasks
+    from tso3dask.graph import build
 
     steps = soss_steps(soss)
     plan = tso3.plan(soss.asn, steps, chunk_integrations=2)
-    whole = soss_tasks.soss_pass
+    whole = build.extract_orders
 
     calls = []
 
@@ -111,7 +111,7 @@ def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
             raise OSError("the disk is full")
         return whole(*arguments)
 
-    monkeypatch.setattr(soss_tasks, "soss_pass", stops)
+    monkeypatch.setattr(build, "extract_orders", stops)
     with pytest.raises(RunError):
         plan.run(tmp_path / "out", scheduler="synchronous")
     monkeypatch.undo()
@@ -121,19 +121,25 @@ def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
     assert contents(tmp_path / "out") == contents(tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    ("steps", "what"),
-    [
-        ({"extract_1d": {"save_results": True}}, r"extract_1d\.save_results"),
-        ({"photom": {"output_file": "calibrated"}}, r"photom\.save_results"),
-    ],
-)
-def test_what_does_not_go_with_niriss_soss_is_refused(soss, steps, what):
-    given = soss_steps(soss)
-    for step, values in steps.items():
-        given.setdefault(step, {}).update(values)
-    with pytest.raises(NotYetError, match=f"{what}: not supported yet"):
-        tso3.plan(soss.asn, given)
+def test_niriss_soss_files_of_steps(soss, tmp_path):
+    """Spectra before and after their calibration, one file per member."""
+    steps = soss_steps(soss, save_results=True)
+    steps["photom"] |= {"save_results": True, "output_dir": str(tmp_path / "calibrated")}
+    result = tso3.run(soss.asn, tmp_path / "out", steps)
+    rates = sorted((tmp_path / "out").glob("*_extract_1d.fits"))
+    fluxes = sorted((tmp_path / "calibrated").glob("*_photom.fits"))
+    assert len(rates) == len(fluxes) == 2 and {*rates, *fluxes} < set(result)
+    with fits.open(next((tmp_path / "out").glob("*_x1dints.fits"))) as hdus:
+        expected = [np.array(hdu.data["FLUX"]) for hdu in hdus if hdu.name == "EXTRACT1D"]
+    for member, (rate, flux) in enumerate(zip(rates, fluxes, strict=True)):
+        with fits.open(rate) as before, fits.open(flux) as after:
+            assert after[0].header["S_PHOTOM"] == "COMPLETE"
+            for order in (1, 2, 3):
+                one, other = before["EXTRACT1D", order], after["EXTRACT1D", order]
+                np.testing.assert_array_equal(other.data["FLUX"], expected[3 * member + order - 1])
+                units = one.columns["FLUX"].unit, other.columns["FLUX"].unit
+                assert units == ("DN/s", "MJy")
+                assert np.nanmax(one.data["FLUX"]) > 1e3 * np.nanmax(other.data["FLUX"])
 
 
 def test_lazy_niriss_soss_is_what_runs_write(soss, tmp_path):

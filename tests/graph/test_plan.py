@@ -139,7 +139,6 @@ def test_text_of_every_mode(made, no_pixels, images, detectors):
     for observation in (images, detectors, soss):
         text = repr(tso3.plan(observation.asn, observation.steps))
         assert "memory" in text
-    assert "extraction is not supported yet" in repr(tso3.plan(soss.asn, soss.steps))
 
 
 # --- notes -------------------------------------------------------------------------------------

@@ -265,7 +265,9 @@ class SpectraFile(StepFile):
         )
 
 
-def columns_of_spectra(spectrum: Any = None, calibrated: bool = True) -> tuple[tuple[str, str], ...]:
+def columns_of_spectra(
+    spectrum: Any = None, calibrated: bool = True
+) -> tuple[tuple[str, str], ...]:
     """Columns that tasks put into a table of spectra, as they name them and as the table does."""
     from tso3dask.ops.spectrum import VECTOR_COLUMNS
 

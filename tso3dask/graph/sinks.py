@@ -379,14 +379,16 @@ def member_specs(
         metadata |= member.soss.metadata
     specs = []
     for spectrum in member.tables:
-        rates = isinstance(spectrum, OrderSetup) and not calibrated
+        units = spectrum.units
+        if isinstance(spectrum, OrderSetup) and not calibrated:
+            units = spectrum.rate_units
         specs.append(
             SpectrumSpec(
                 segment=member.segment,
                 wavelength=spectrum.wavelength
                 if hooked is None
                 else np.asarray(hooked["wavelength"].values),
-                units=spectrum.rate_units if rates else spectrum.units,
+                units=units,
                 times=times,
                 spectral_order=spectrum.spectral_order,
                 dispaxis=spectrum.dispaxis,

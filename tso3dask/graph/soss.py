@@ -268,9 +268,7 @@ def soss_setup(
         items.append(
             OrderSetup(
                 trace.order,
-                wavelength_range(
-                    references.ranges, trace.order, segment.text("FILTER"), *limits
-                ),
+                wavelength_range(references.ranges, trace.order, segment.text("FILTER"), *limits),
                 trace,
                 trace.wavelength,
                 weights[trace.order],

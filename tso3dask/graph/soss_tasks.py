@@ -183,7 +183,7 @@ def _model(setup: SossSetup, typical: np.ndarray, summary: Any) -> Any:
     """Model of the orders of a segment."""
     from tso3dask.ops.soss.estimate import flux_spline
     from tso3dask.ops.soss.kernels import ResolutionKernel
-    from tso3dask.ops.soss.model import AtocaParameters, SpectralOrder, prepare
+    from tso3dask.ops.soss.model import AtocaParameters, SpectralOrder, prepare_segment
     from tso3dask.ops.soss.throughput import Throughput
 
     step, references = setup.parameters, setup.references
@@ -221,7 +221,7 @@ def _model(setup: SossSetup, typical: np.ndarray, summary: Any) -> Any:
         blue_order2=setup.layout != "SUBSTRIP96",
     )
     bad, reference = summary.unusable, summary.reference
-    return prepare(orders, typical, summary.median_error, bad, reference, parameters)
+    return prepare_segment(orders, typical, summary.median_error, bad, reference, parameters)
 
 
 def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) -> PreparedSegment:

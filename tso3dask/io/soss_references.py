@@ -431,7 +431,9 @@ def read_estimate(path: str) -> tuple[np.ndarray, np.ndarray]:
         with fits.open(path, memmap=False) as hdus:
             tables = [hdu.data for hdu in hdus if hdu.name == "EXTRACT1D"]
             table = tables[0]
-            wavelength, flux = (np.array(table[name], np.float64) for name in ("WAVELENGTH", "FLUX"))
+            wavelength, flux = (
+                np.array(table[name], np.float64) for name in ("WAVELENGTH", "FLUX")
+            )
     except (OSError, IndexError, KeyError, TypeError) as error:
         raise InputError(
             f"soss_estimate: {path}: expected a spectrum, an EXTRACT1D table with WAVELENGTH and "
