@@ -192,6 +192,7 @@ def _model(setup: SossSetup, typical: np.ndarray, summary: Any) -> Any:
     orders = []
     for item in setup.orders:
         trace = item.trace
+        assert item.profile is not None
         centre = trace.centre_wavelength()
         orders.append(
             SpectralOrder(
