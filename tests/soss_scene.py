@@ -25,8 +25,12 @@ def spectrum(wavelength):
     return 6e6 / w**1.5 * lines * (1 + 0.05 * np.sin(20 * w))
 
 
-def references(orders=(1, 2, 3), tilt=2e-5):
-    """Wavelengths, profiles, traces, throughputs and kernels of the orders."""
+def references(orders=(1, 2, 3), tilt=2e-5, wobble=0.0):
+    """Wavelengths, profiles, traces, throughputs and kernels of the orders.
+
+    `tilt` is the change of wavelength from row to row, `wobble` how far the wavelengths of the
+    trace are from those of the map, um.
+    """
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
     columns = x[0]
     wavelength = {
@@ -62,7 +66,7 @@ def references(orders=(1, 2, 3), tilt=2e-5):
                 profile=profile,
                 columns=np.arange(CUTOFFS[number]),
                 trace_rows=rows[number],
-                trace_wavelength=wavelength[number],
+                trace_wavelength=wavelength[number] + wobble * np.sin(columns / 9),
                 table=(table, throughput[number]),
                 kernel=(np.tile(centres, (len(offsets), 1)), kernels / kernels.sum(axis=0)),
             )

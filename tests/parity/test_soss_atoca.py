@@ -157,6 +157,12 @@ def seen(orders):
     return soss_scene.observation(orders, nints=4)
 
 
+def test_automatic_factor_where_columns_have_one_wavelength():
+    found = soss_scene.references(tilt=0, wobble=2e-6)  # as maps from the references are
+    orders = soss_scene.spectral_orders(found)
+    compare(found, orders, soss_scene.observation(orders, nints=3))
+
+
 def test_automatic_factor(references, orders, seen):
     """The factor is the same; at this small one the peer's dense inverse is off by 1e-4."""
     model, _ = compare(references, orders, seen, close=1e-3)

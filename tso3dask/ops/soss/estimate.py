@@ -60,7 +60,7 @@ def estimate_order1(
     cleaned : numpy.ndarray
         Profile of order 1 without negative values, see `tso3dask.ops.soss.grid.column_grid`.
     """
-    from scipy.sparse import tril
+    from scipy.sparse import csr_matrix
     from scipy.sparse.linalg import MatrixRankWarning, lsqr, spsolve
 
     grid, cleaned = column_grid(order1.wavelength, profile1)
@@ -68,16 +68,19 @@ def estimate_order1(
     order = OrderMap(1, order1.wavelength, cleaned, order1.upper, order1.lower)
     design = build_design([order], [throughput], [None], grid, [contaminated], bad)
     used = ~design.mask
-    right = design.right_side(design.weighted(error[used]), data[used] / error[used])
-    seen = right != 0
-    lower = design.normal_matrix(error[used])
-    matrix = (lower + tril(lower, -1).T)[seen][:, seen]
-    spectrum = np.full(len(design.grid), np.nan)
-    # Nothing regularises this system: the same solver as the field's pipeline, for its answer
+    part = design.orders[0]
+    model = part.weights.scaled(columns=part.sensitivity).scaled(rows=part.profile / error[used])
+    matrix = model.to_csr()
+    right = csr_matrix(data[used] / error[used]).dot(matrix).toarray()[0]
+    seen = np.flatnonzero(right)
+    normal = matrix.T.dot(matrix)[seen, :][:, seen]
+    spectrum = np.full(model.columns, np.nan)
+    # Nothing regularises this system, and next to pixels left out it may be singular: the same
+    # operations as in the field's pipeline, so that rounding gives the same answer.
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=MatrixRankWarning)
         try:
-            spectrum[seen] = spsolve(matrix.tocsr(), right[seen])
+            spectrum[seen] = spsolve(normal, right[seen])
         except MatrixRankWarning:
-            spectrum[seen] = lsqr(matrix, right[seen])[0]
-    return flux_spline(design.grid, spectrum), cleaned
+            spectrum[seen] = lsqr(normal, right[seen])[0]
+    return flux_spline(design.grid_of(0), spectrum), cleaned
