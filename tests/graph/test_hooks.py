@@ -115,6 +115,27 @@ def test_order_and_products_of_pixel_hooks(spectra, tmp_path):
     np.testing.assert_array_equal(plan.crfints.leaves[0].to_dataset().sci.values, 4 * flagged)
 
 
+def test_spectra_in_the_file_of_their_step(spectra, tmp_path):
+    plan, _ = run(
+        spectra,
+        tmp_path,
+        {"outlier_detection.post_hooks": [brighter]},
+        extract_1d={**spectra.steps["extract_1d"], "save_results": True},
+    )
+    one, two = (
+        fits.getdata(tmp_path / plan.products[kind][0], "EXTRACT1D", 1)["FLUX"]
+        for kind in ("x1dints", "extract_1d")
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_files_that_cannot_be_made_with_hooks_are_refused(spectra):
+    steps = {**spectra.steps, "outlier_detection": {"post_hooks": [unchanged]}}
+    steps["outlier_detection"]["save_intermediate_results"] = True
+    with pytest.raises(tso3.errors.NotYetError, match="median files are not written yet"):
+        tso3.plan(spectra.asn, steps)
+
+
 def twice_the_flux(table):
     name = next(n for n in table if n.startswith(("whitelight_flux", "net_aperture_sum")))
     return table.assign({name: (table[name] * 2).assign_attrs(table[name].attrs)})

@@ -19,13 +19,13 @@ from tso3dask.config import hook_name
 from tso3dask.errors import InputError, NotYetError, Tso3Error
 from tso3dask.graph import lazy, steps
 from tso3dask.graph.dataset import source_dataset
-from tso3dask.graph.files import CubesFile, SpectraFile, TableFile
+from tso3dask.graph.files import CubesFile, SpectraFile, StepFile, TableFile
 from tso3dask.graph.stages import flag_stage
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
-__all__ = ["HookedMember", "hook_table", "hooked_members"]
+__all__ = ["HookedMember", "check_files", "hook_table", "hooked_members"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +58,6 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
     InputError
         If a hook fails or returns something that the next step cannot use.
     """
-    for file in plan.files:
-        if not isinstance(file, (SpectraFile, TableFile)) and not (
-            isinstance(file, CubesFile) and file.kind == "outlier_detection"
-        ):
-            raise NotYetError(f"{file.kind} files are not written yet by a run with hooks")
     if plan.kind != "imaging" and not plan.parameters.adaptive_trace_model.skip:
         raise NotYetError("adaptive_trace_model cannot be combined with hooks yet")
     if any(m.soss is not None for m in plan.members):
@@ -72,6 +67,15 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
             "extract_1d.optimize_psf_location cannot be combined with hooks yet: set it to False"
         )
     return {member.index: _hooked(plan, member) for member in plan.members}
+
+
+def check_files(files: Sequence[StepFile]) -> None:
+    """Refuse files of single steps that a run with hooks cannot write yet."""
+    for file in files:
+        if not isinstance(file, (SpectraFile, TableFile)) and not (
+            isinstance(file, CubesFile) and file.kind == "outlier_detection"
+        ):
+            raise NotYetError(f"{file.kind} files are not written yet by a run with hooks")
 
 
 def _hooked(plan: Outline, member: Member) -> HookedMember:

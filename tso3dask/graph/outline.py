@@ -170,7 +170,12 @@ class Outline:
         """Files of single steps that a run will write beside the products."""
         from tso3dask.graph.step_files import step_files
 
-        return step_files(self)
+        files = step_files(self)
+        if self.parameters.hooks:
+            from tso3dask.graph.hooks import check_files
+
+            check_files(files)
+        return files
 
     @cached_property
     def hooked(self) -> dict[int, HookedMember]:
