@@ -154,7 +154,7 @@ class BandedSystem:
             if inverses is not None:
                 break
             ill = True
-            raised = raised * 100 or 1e-13
+            raised = raised * 100 or 1e-12
         pivots = np.concatenate([np.diagonal(inverse) for inverse in inverses]) ** -2
         ill |= bool((pivots < SMALLEST_PIVOT * diagonal).any())
         below = tuple(panel[panel.shape[1] :] for panel in panels)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,6 +135,10 @@ class Design:
         """Places of the modelled pixels in a flattened image."""
         return np.flatnonzero(~self.mask)
 
+    @cached_property
+    def _matrices(self) -> list[RunMatrix]:
+        return [part.pixels_of_convolved() for part in self.orders]
+
     def grid_of(self, order: int) -> np.ndarray:
         """Wavelengths of the convolved spectrum of the order at a position in `orders`."""
         return self.grid[slice(*self.orders[order].bounds)]
@@ -194,7 +199,7 @@ class Design:
         `matrices` are those of `weighted` for pixels over their errors.
         """
         if matrices is None:
-            matrices = [part.pixels_of_convolved() for part in self.orders]
+            matrices = self._matrices
         total = np.zeros(matrices[0].rows)
         holes = np.isnan(spectrum).any()
         for part, matrix in zip(self.orders, matrices, strict=True):

@@ -202,19 +202,27 @@ class SegmentModel:
         spectra = self.joint.spectra(flat)
         unsolved = ~np.isfinite(spectra).all(axis=0)
         parts = {1: self.joint.convolved(0, spectra), 2: self.joint.convolved(1, spectra)}
+        alone = {}
         for order, single in self.singles.items():
             found, status = single.spectra(flat, flat_error)
             by_image |= status[: len(data)] > 0
+            alone[order] = (found, status)
             parts[-order] = single.trace.orders[0].convolved(found)
             parts[-order] = np.nan_to_num(parts[-order], nan=0.0)
         for (target, part), share in self.shares.items():
             result.flux[target][begin : begin + len(data)] -= (share @ parts[part]).T[: len(data)]
         for i in np.flatnonzero(by_image):
-            self._extract_image(data[i], error[i], spectra[:, i], begin + int(i), result)
+            usual = {o: found[:, i] for o, (found, status) in alone.items() if not status[i]}
+            self._extract_image(data[i], error[i], spectra[:, i], usual, begin + int(i), result)
         return unsolved[: len(data)]
 
     def _models(
-        self, data: np.ndarray, error: np.ndarray, bad: np.ndarray, spectrum: np.ndarray
+        self,
+        data: np.ndarray,
+        error: np.ndarray,
+        bad: np.ndarray,
+        spectrum: np.ndarray,
+        usual: dict[int, np.ndarray],
     ) -> tuple[dict[int, np.ndarray], dict[tuple[int, str], np.ndarray], list[str]]:
         """Images of the models of all orders, fitted spectra, and what went wrong."""
         models = {i + 1: self.joint.image(i, spectrum) for i in range(2)}
@@ -223,23 +231,20 @@ class SegmentModel:
             (i + 1, "RED"): self.joint.column_spectrum(i, spectrum)
             for i in range(len(self.joint.columns))
         }
-        usual = not (bad ^ (self.bad | self.without_error)).any()
+        same_mask = not (bad ^ (self.bad | self.without_error)).any()
         for order in self.apertures:
             if order > 2:
                 models[order] = np.full(data.shape, np.nan)
         for order, single in self.singles.items():
-            if usual:
-                flat = (data.reshape(1, -1), error.reshape(1, -1))
-                found, status = single.spectra(*flat)
-                alone, failed = found[:, 0], status[0] != 0
-            if not usual or failed:
+            found = usual.get(order) if same_mask else None
+            if found is None:
                 try:
-                    alone = single.spectrum_with_mask(data, error, bad)
+                    found = single.spectrum_with_mask(data, error, bad)
                 except TooFewPixelsError as failure:
-                    alone = np.full(len(single.fit.grid), np.nan)
+                    found = np.full(len(single.fit.grid), np.nan)
                     notes.append(f"{failure}; it is not modelled in this integration")
-            models[order] = joined_order(models[order], single.trace.image(alone))
-            fitted[order, "BLUE" if order == 2 else "ALL"] = single.columns.image(alone)[0]
+            models[order] = joined_order(models[order], single.trace.image(found))
+            fitted[order, "BLUE" if order == 2 else "ALL"] = single.columns.image(found)[0]
         return models, fitted, notes
 
     def _extract_image(
@@ -247,12 +252,16 @@ class SegmentModel:
         data: np.ndarray,
         error: np.ndarray,
         spectrum: np.ndarray,
+        usual: dict[int, np.ndarray],
         index: int,
         result: SolvedBlock,
     ) -> None:
-        """Extract one integration (y, x) from images."""
+        """Extract one integration (y, x) from images.
+
+        `usual` has the spectra of single orders, right if its bad pixels are those of the segment.
+        """
         bad = self.bad | ~(np.isfinite(data) & np.isfinite(error)) | ~(error > 0)
-        models, fitted, notes = self._models(data, error, bad, spectrum)
+        models, fitted, notes = self._models(data, error, bad, spectrum, usual)
         for part, (_, fluxes) in result.fitted.items():
             if part in fitted:
                 fluxes[index] = fitted[part]
