@@ -52,7 +52,7 @@ BELOW = {
 }
 
 FOREIGN = {
-    "ops": {"astropy", "llvmlite", "numba", "numpy", "scipy"},
+    "ops": {"astropy", "llvmlite", "numba", "numpy", "photutils", "scipy"},
     "errors": set(),
     "schema": set(),
     "values": set(),

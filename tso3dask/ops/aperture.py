@@ -1,4 +1,4 @@
-"""Sums over a circular aperture and an annulus, with exact pixel overlaps."""
+"""Sums over a circular aperture and an annulus, with the exact pixel overlaps of photutils."""
 
 from __future__ import annotations
 
@@ -58,16 +58,17 @@ def aperture_weights(
     inner : float, optional
         Inner radius of the annulus, pixels; 0 for a circle.
     """
-    from tso3dask.ops._aperture_jit import add_circle
+    from photutils.geometry import circular_overlap_grid
 
     ny, nx = shape
     x0, x1 = math.floor(x - outer + 0.5), math.ceil(x + outer + 0.5)
     y0, y1 = math.floor(y - outer + 0.5), math.ceil(y + outer + 0.5)
-    corner = x0 - 0.5 - x, y0 - 0.5 - y
-    exact, center = np.zeros((2, y1 - y0, x1 - x0))
-    add_circle(*corner, float(outer), 1.0, exact, center)
+    grid = (x0 - 0.5 - x, x1 - 0.5 - x, y0 - 0.5 - y, y1 - 0.5 - y, x1 - x0, y1 - y0)
+    exact = circular_overlap_grid(*grid, float(outer), 1, 1)
+    center = circular_overlap_grid(*grid, float(outer), 0, 1)
     if inner > 0:
-        add_circle(*corner, float(inner), -1.0, exact, center)
+        exact -= circular_overlap_grid(*grid, float(inner), 1, 1)
+        center -= circular_overlap_grid(*grid, float(inner), 0, 1)
     held = slice(max(0, -y0), max(0, ny - y0)), slice(max(0, -x0), max(0, nx - x0))
     exact, center = exact[held], center[held] != 0
     row, column = np.nonzero((exact > 0) | center)
