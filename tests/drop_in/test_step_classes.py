@@ -58,6 +58,11 @@ def left_in(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
+def test_other_segments_are_not_missed(spectroscopy, here, caplog):
+    OutlierDetectionStep.call(spectroscopy.members[0])
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("given", [str, Path, opened])
 def test_outlier_detection(given, spectroscopy, products, here):
     member = spectroscopy.members[0]

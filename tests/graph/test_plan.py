@@ -179,6 +179,24 @@ def test_parameters_without_effect_are_noted(spectra, no_pixels):
     assert any("outlier_detection.pixfrac" in n for n in tso3.plan(spectra.asn, steps).notes)
 
 
+def test_defaults_in_an_exported_file_are_counted(spectra, no_pixels):
+    """Such a file holds every parameter of every step."""
+    from tso3dask.config import parse_steps
+
+    steps = {
+        "outlier_detection": {"maskpt": 0.5, "snr": "5.0 4.0", "good_bits": "~DO_NOT_USE"},
+        "tso_photometry": {"radius": 3.0, "centroid_source": True},
+        "extract_1d": {**spectra.steps["extract_1d"], "smoothing_length": None, "bkg_order": None},
+    }
+    origins = {f"{s}.{p}": "mine.asdf" for s, values in steps.items() for p in values}
+    origins["extract_1d.bkg_order"] = "command line"
+    made = tso3.plan(spectra.asn, parse_steps(steps, origins=origins))
+    text = repr(made)
+    assert "maskpt=0.5 (mine.asdf), 2 at their default (mine.asdf)" in text
+    assert "bkg_order=None (command line), 1 at their default (mine.asdf)" in text
+    assert not made.notes  # nothing is expected of defaults of a step that has no part
+
+
 # --- references --------------------------------------------------------------------------------
 
 

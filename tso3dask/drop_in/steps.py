@@ -60,6 +60,11 @@ def _named_as(given: Any, result: Any) -> Any:
     return result
 
 
+def _told(plan: Any, notes: Any) -> None:
+    """Send notes to the log but for those on integrations of other segments, left out here."""
+    told(note for note in notes if note not in plan.observation.notes)
+
+
 class OutlierDetectionStep(_OnPixels):
     """Flag pixels that deviate from their median in time.
 
@@ -71,7 +76,7 @@ class OutlierDetectionStep(_OnPixels):
     def _process(self, given: Any) -> Any:
         with self._planned(given) as (plan, folder):
             result = plan.run(folder, overwrite=True)
-            told(result.notes)
+            _told(plan, result.notes)
             (product,) = result.products["crfints"]
             segment = plan.members[0].segment
             date = given.meta.date if is_model(given) else segment.get("DATE")
@@ -89,7 +94,7 @@ class TSOPhotometryStep(_OnPixels):
         with self._planned(given) as (plan, folder):
             single_kind(plan.kind, "imaging", plan.members[0].segment.path, self.step)
             result = plan.run(folder, overwrite=True)
-            told(result.notes)
+            _told(plan, result.notes)
             return table_in_memory(result.tables["phot"], table_meta(plan, "phot"))
 
 
@@ -103,7 +108,7 @@ class Extract1dStep(_OnPixels):
             if plan.kind != "soss":
                 single_kind(plan.kind, "spectroscopy", plan.members[0].segment.path, self.step)
             result = plan.run(folder, overwrite=True)
-            told(result.notes)
+            _told(plan, result.notes)
             (product,) = result.products["x1dints"]
             return _named_as(given, step_spectra(product, plan.members[0].segment))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tso3dask.config import hook_name
+from tso3dask.config import hook_name, parameters_of
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -98,7 +99,7 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
         (
             "tasks",
             f"{plan.tasks} in {total} chunks of {chunk} integrations, "
-            f"{budget.sub_block} held at a time",
+            f"{min(budget.sub_block, lengths[-1])} held at a time",
         ),
         (
             "memory",
@@ -117,8 +118,21 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     for step, values in changed.items():
         given = [k for k in values if not k.startswith("override_")]
         if given:
-            rows.append((step, ", ".join(_parameter_text(plan, step, k) for k in given)))
+            rows.append((step, ", ".join(_parameter_texts(plan, step, given))))
     return rows
+
+
+def _parameter_texts(plan: Outline, step: str, names: list[str]) -> list[str]:
+    """Values of parameters; of the defaults in a file, as exported ones hold, how many."""
+    table, values = parameters_of(step), plan.parameters.step(step)
+    texts, defaults = [], Counter[str]()
+    for name in names:
+        origin = plan.parameters.origins.get(f"{step}.{name}")
+        if origin in (None, "command line") or getattr(values, name) != table[name].default:
+            texts.append(_parameter_text(plan, step, name))
+        else:
+            defaults[origin] += 1
+    return texts + [f"{number} at their default ({origin})" for origin, number in defaults.items()]
 
 
 def _parameter_text(plan: Outline, step: str, name: str) -> str:

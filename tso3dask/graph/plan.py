@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import dask
 import dask.threaded
 
-from tso3dask.config import NOT_APPLICABLE, PipelineParameters, parameters_of, parse_steps
+from tso3dask.config import (
+    NOT_APPLICABLE,
+    PipelineParameters,
+    Support,
+    parameters_of,
+    parse_steps,
+)
 from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
@@ -392,11 +398,16 @@ def _left_out(observation: Observation, parameters: PipelineParameters, kind: st
 
 
 def _matters(full_name: str, parameters: PipelineParameters) -> bool:
-    """Whether a user who set a parameter expects something of it: not of leaving a step out."""
+    """Whether a user who set a parameter expects something of it.
+
+    Not of leaving a step out, nor of the defaults, all of which exported files hold; what has no
+    effect anywhere has a note of its own.
+    """
     step, name = full_name.split(".")
-    if name != "skip":
-        return True
-    return parameters_of(step)["skip"].default is True and not parameters.step(step).skip
+    parameter = parameters_of(step)[name]
+    if parameter.support is Support.NO_EFFECT or (name == "skip" and parameter.default is False):
+        return False
+    return bool(getattr(parameters.step(step), name) != parameter.default)
 
 
 def _program(
