@@ -12,10 +12,12 @@ import math
 import numpy as np
 
 from tso3dask.ops._photometry_jit import jit
+from tso3dask.ops._vector_jit import LANES, copy_words, moment_lanes
 
 __all__ = ["TILE", "along_x", "along_y"]
 
 TILE = 1024  # as in tso3dask.ops.box
+PITCH = TILE + 16  # rows a power of two apart push each other out of the cache
 NO_BACKGROUND, POLYNOMIAL, LEVEL = 0, 1, 2
 INFINITY = np.float32(np.inf)
 EMPTY = 1e-8
@@ -29,35 +31,6 @@ def _accumulate(total, value, weight, width):  # type: ignore[no-untyped-def]
     for c in range(width):
         term = value[c] * (weight[c] * weight[c])
         total[c] += term if term == term else 0.0
-
-
-@jit
-def _moments(total, value, used, factor, width):  # type: ignore[no-untyped-def]
-    """Add the values of used pixels times a factor."""
-    for c in range(width):
-        total[c] += np.float64(value[c]) * factor if used[c] != 0 else 0.0
-
-
-@jit
-def _counts(total, used, factor, width):  # type: ignore[no-untyped-def]
-    """Add a factor for each used pixel."""
-    for c in range(width):
-        total[c] += np.float64(used[c]) * factor
-
-
-@jit
-def _where_finite(used, before, value, width):  # type: ignore[no-untyped-def]
-    """Keep the marks of pixels whose value is finite."""
-    for c in range(width):
-        used[c] = before[c] if abs(value[c]) < INFINITY else np.float32(0.0)
-
-
-@jit
-def _where_sum_finite(used, v0, v1, v2, width):  # type: ignore[no-untyped-def]
-    """Keep the marks of pixels whose summed variance, in its own precision, is finite."""
-    for c in range(width):
-        total = (v0[c] + v1[c]) + v2[c]
-        used[c] = used[c] if abs(total) < INFINITY else np.float32(0.0)
 
 
 @jit
@@ -82,39 +55,51 @@ def _solve(count, m1, m2, s0, s1, b0, b1, order):  # type: ignore[no-untyped-def
 @jit
 def _background_rows(  # type: ignore[no-untyped-def]
     i, cubes, y0, left, values, vy0, vleft, rows, inside, begin,
-    position, used, moments, order, smoothed, width,
+    position, tail, moments, order, width,
 ):  # fmt: skip
     """Sum what the fit of a tile needs over its background rows.
 
     `moments` holds by row: the count, the sums of y and y^2, of the values and the values times
-    y, and for y^0, y^1 and y^2 the sums of the three variances.
+    y, and for y^0, y^1 and y^2 the sums of the three variances. A pixel counts where its data,
+    value and summed variance are finite. The last columns of a tile, fewer than a vector, go
+    through `tail`.
     """
     sci, v0, v1, v2 = cubes
     moments[:, :width] = 0.0
-    count, m1, m2, s0, s1 = moments[0], moments[1], moments[2], moments[3], moments[4]
+    whole = width // LANES * LANES
+    rest = width - whole
+    size = 4 * LANES
+    held = np.int64(tail.ctypes.data)
+    spare = (held, held + size, held + 2 * size, held + 3 * size, held + 4 * size, held + 5 * size)
+    target, pitch = moments.ctypes.data, moments.strides[0]
     for r in rows:
         y = position[r]
-        value = values[i, vy0 + r, vleft:]
-        a0, a1, a2 = v0[i, y0 + r, left:], v1[i, y0 + r, left:], v2[i, y0 + r, left:]
-        _where_finite(used, inside[r, begin:], sci[i, y0 + r, left:], width)
-        if smoothed:
-            _where_finite(used, used, value, width)
-        _where_sum_finite(used, a0, a1, a2, width)
-        _counts(count, used, 1.0, width)
-        _moments(s0, value, used, 1.0, width)
-        _moments(moments[5], a0, used, 1.0, width)
-        _moments(moments[6], a1, used, 1.0, width)
-        _moments(moments[7], a2, used, 1.0, width)
-        if order > 0:
-            _counts(m1, used, y, width)
-            _counts(m2, used, y * y, width)
-            _moments(s1, value, used, y, width)
-            _moments(moments[8], a0, used, y, width)
-            _moments(moments[9], a1, used, y, width)
-            _moments(moments[10], a2, used, y, width)
-            _moments(moments[11], a0, used, y * y, width)
-            _moments(moments[12], a1, used, y * y, width)
-            _moments(moments[13], a2, used, y * y, width)
+        source = (
+            sci[i, y0 + r, left:].ctypes.data,
+            values[i, vy0 + r, vleft:].ctypes.data,
+            v0[i, y0 + r, left:].ctypes.data,
+            v1[i, y0 + r, left:].ctypes.data,
+            v2[i, y0 + r, left:].ctypes.data,
+            inside[r, begin:].ctypes.data,
+        )
+        if order == 0:
+            for j in range(0, 4 * whole, size):
+                moment_lanes(source, j, target + 2 * j, pitch, y, 0, LANES)
+        else:
+            for j in range(0, 4 * whole, size):
+                moment_lanes(source, j, target + 2 * j, pitch, y, 1, LANES)
+        if rest:
+            stop = 4 * whole
+            copy_words(spare[0], source[0] + stop, rest)
+            copy_words(spare[1], source[1] + stop, rest)
+            copy_words(spare[2], source[2] + stop, rest)
+            copy_words(spare[3], source[3] + stop, rest)
+            copy_words(spare[4], source[4] + stop, rest)
+            copy_words(spare[5], source[5] + stop, rest)
+            if order == 0:
+                moment_lanes(spare, 0, target + 2 * stop, pitch, y, 0, LANES)
+            else:
+                moment_lanes(spare, 0, target + 2 * stop, pitch, y, 1, LANES)
 
 
 @jit
@@ -168,7 +153,7 @@ def _source_row(  # type: ignore[no-untyped-def]
 def along_x(  # type: ignore[no-untyped-def]
     sci, v0, v1, v2, y0, x0, values, vy0, vx0, level,
     profile, inside, position, source_rows, source_at, back_rows, back_at, sums0, sums1,
-    mode, order, smoothed, result, first,
+    mode, order, result, first,
 ):  # fmt: skip
     """Extract spectra whose wavelength runs along x.
 
@@ -177,10 +162,10 @@ def along_x(  # type: ignore[no-untyped-def]
     LEVEL. `source_rows[source_at[t]:source_at[t + 1]]` are the window's rows that tile t
     needs for the source, likewise for the background.
     """
-    used = np.empty(TILE, np.float32)
+    tail = np.zeros((6, LANES), np.float32)
     weight, shifted, c0, c1 = np.empty(TILE), np.empty(TILE), np.zeros(TILE), np.zeros(TILE)
     flux, npix, total = np.empty(TILE), np.empty(TILE), np.empty(TILE)
-    var, var_b, moments = np.empty((3, TILE)), np.zeros((3, TILE)), np.empty((14, TILE))
+    var, var_b, moments = np.empty((3, TILE)), np.zeros((3, TILE)), np.empty((14, PITCH))
     for i in range(sci.shape[0]):
         for tile in range(source_at.size - 1):
             begin = tile * TILE
@@ -194,7 +179,7 @@ def along_x(  # type: ignore[no-untyped-def]
                 _background_rows(
                     i, (sci, v0, v1, v2), y0, left, values, vy0, vx0 + begin,
                     back_rows[back_at[tile] : back_at[tile + 1]], inside, begin,
-                    position, used, moments, order, smoothed, width,
+                    position, tail, moments, order, width,
                 )  # fmt: skip
                 _fit_tile(moments, sums0, sums1, begin, mode, order, c0, c1, var_b, width)
             at_level = level[min(i, level.shape[0] - 1), min(begin, level.shape[1] - 1) :]
@@ -268,7 +253,7 @@ def _fit_element(  # type: ignore[no-untyped-def]
 def along_y(  # type: ignore[no-untyped-def]
     sci, v0, v1, v2, y0, x0, values, vy0, vx0, level,
     profile, inside, position, source_span, back_span, sums0, sums1,
-    mode, order, smoothed, result, first,
+    mode, order, result, first,
 ):  # fmt: skip
     """Extract spectra whose wavelength runs along y.
 

@@ -15,7 +15,11 @@ from typing import Any
 
 import numba
 
+from tso3dask.ops._vector_jit import copy_words
+
 __all__ = ["helper", "jit", "source_digest"]
+
+_INTRINSIC = type(copy_words)
 
 
 @functools.cache
@@ -31,7 +35,9 @@ def source_digest(module: str) -> str:
     path = Path(loaded.__file__ or "")
     digest = hashlib.sha256(path.read_bytes() if path.is_file() else b"")
     called = {
-        value.py_func.__module__ for value in vars(loaded).values() if hasattr(value, "py_func")
+        value.py_func.__module__ if hasattr(value, "py_func") else value.__module__
+        for value in vars(loaded).values()
+        if hasattr(value, "py_func") or isinstance(value, _INTRINSIC)
     }
     for name in sorted(called - {module}):
         digest.update(source_digest(name).encode())

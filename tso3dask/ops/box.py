@@ -371,7 +371,7 @@ def _sum_compiled(
     kernel(
         sci, *variances, y0, x0, values, vy0, vx0, level,
         tables.profile, tables.inside, plan.position, *tables.source, *tables.back, *tables.sums,
-        mode, order, plan.smoothing > 0, result, plan.first,
+        mode, order, result, plan.first,
     )  # fmt: skip
 
 
