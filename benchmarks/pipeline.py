@@ -128,6 +128,7 @@ def run_case(case: Case, work: Path, repeat: int, jwst: Path | None) -> dict[str
     }
     figures = {"cp": measure(copies), "plan": measure(plans), "tso3dask": measure(runs)}
     shutil.rmtree(out)
+    figures["flag and write"] = flag_and_write(association, steps, out, repeat, log)
     if jwst:
         script = HERE / "_run_jwst.py"
         figures["jwst"] = measure([process([jwst, script, association, steps, out], log)])
@@ -137,13 +138,21 @@ def run_case(case: Case, work: Path, repeat: int, jwst: Path | None) -> dict[str
     return found | {"figures": figures, "ratios": run_ratios(figures)}
 
 
+def flag_and_write(association: Path, steps: Path, out: Path, repeat: int, log: Path) -> Figure:
+    """Time of making the crfints alone, in a process that has everything loaded."""
+    script = HERE / "_run_crfints.py"
+    process([TSO3DASK[0], script, association, steps, out, str(repeat)], log)
+    return summary(json.loads(log.read_text().splitlines()[-1]))
+
+
 def run_ratios(figures: dict[str, Figure]) -> dict[str, float]:
     """Ratios of wall, CPU and memory."""
     peer = ("jwst", "tso3dask")
     floor = [("tso3dask", "cp"), ("jwst", "cp")]
+    written = ("flag and write", "cp")
     return (
-        ratios(figures, [*floor, peer], "min")
-        | ratios(figures, [peer], "cpu")
+        ratios(figures, [*floor, written, peer], "min")
+        | ratios(figures, [("tso3dask", "cp"), written, peer], "cpu")
         | ratios(figures, [peer], "peak_mb")
     )
 

@@ -19,6 +19,10 @@ KERNELS = {
     "extraction": ["--modes", "tiny", "--integrations", "2"],
 }
 
+OVER_COPY = {
+    f"{what} / cp, {of}" for what in ("tso3dask", "flag and write") for of in ("wall", "CPU")
+}
+
 TINY = "mir_lrs-slitless:30:26x20"
 
 
@@ -71,15 +75,39 @@ def test_whole_run(run):
     result = run("pipeline", "--cases", TINY, "--no-warm-up", "--no-jwst")
     check(result, "pipeline")
     (case,) = result["cases"]
-    assert case["figures"].keys() == {"cp", "plan", "tso3dask"}
-    assert case["ratios"].keys() == {"tso3dask / cp, wall"}
+    assert case["figures"].keys() == {"cp", "plan", "tso3dask", "flag and write"}
+    assert case["ratios"].keys() == OVER_COPY
     assert case["input_mb"] > 0
     assert [name.rsplit("_", 1)[1] for name in case["products"]] == [
         "whtlt.ecsv",
         "x1dints.fits",
         "crfints.fits",
     ]
-    assert all(figure["peak_mb"] > 1 for figure in case["figures"].values())
+    assert all(case["figures"][name]["peak_mb"] > 1 for name in ("cp", "plan", "tso3dask"))
+
+
+def test_scaling(run):
+    words = ["--shape", "30", "8", "16", "--photometry", "4", "--rounds", "1000"]
+    result = run("scaling", *words, "--plan-integrations", "48")
+    check(result, "scaling")
+    assert [case["case"].split()[0] for case in result["cases"]] == ["threads,"] * 3 + ["plan"]
+    assert result["cases"][-1]["tasks"] > 24
+
+
+@pytest.mark.slow
+def test_targets(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    targets = importlib.import_module("targets")
+    targets.main(["--size", "tiny", "--folder", str(tmp_path)])
+    text = capsys.readouterr().out
+    content = json.loads((tmp_path / "targets.json").read_text())
+    assert content.keys() >= {"date", "versions", "machine", "load", "targets"}
+    assert all(f"| {line['what']} | {line['wanted']} |" in text for line in content["targets"])
+    measured = {line["what"]: line["measured"] for line in content["targets"]}
+    assert measured["outlier step / copy of six arrays"]
+    assert measured["tso3dask --help, s of CPU"]
+    for name in ("_common", "pipeline", "targets"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.slow
@@ -111,8 +139,7 @@ def test_whole_run_beside_jwst(run):
     check(result, "pipeline")
     (case,) = result["cases"]
     assert case["jwst"].keys() == {"version", "imports", "run"}
-    assert case["ratios"].keys() == {
-        "tso3dask / cp, wall",
+    assert case["ratios"].keys() == OVER_COPY | {
         "jwst / cp, wall",
         "jwst / tso3dask, wall",
         "jwst / tso3dask, CPU",
