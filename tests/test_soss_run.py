@@ -196,9 +196,51 @@ def test_lazy_niriss_soss_is_what_runs_write(soss, tmp_path):
         np.testing.assert_array_equal(white[name], written[name], err_msg=name)
 
 
-def test_niriss_soss_datasets_wait_for_their_step(soss):
-    from tso3dask.graph import extract_1d
+def test_niriss_soss_datasets_and_files_give_the_same(soss, tmp_path):
+    from tso3dask.graph import extract_1d, outlier_detection
+    from tso3dask.pipeline import WhiteLightStep
 
-    dataset = tso3.open_segment(soss.members[0])
-    with pytest.raises(NotYetError, match="not supported yet for NIRISS SOSS"):
-        extract_1d(dataset)
+    steps = soss_steps(soss, soss_width=30.0)
+    tso3.run(soss.asn, tmp_path, steps)
+    flagged = outlier_detection(tso3.open_segment(soss.members[0], chunks=2))
+    photom = steps["photom"]["override_photom"]
+    tree = extract_1d(flagged, photom=photom, **steps["extract_1d"])
+    product = next(tmp_path.glob("*_x1dints.fits"))
+    with fits.open(product) as hdus:
+        for order in (1, 2, 3):
+            found = tree[f"order{order}"]["flux"].compute()
+            np.testing.assert_array_equal(found, hdus["EXTRACT1D", order].data["FLUX"])
+    with pytest.raises(NotYetError, match="needs the pixels of a file"):
+        extract_1d(flagged.assign(sci=flagged["sci"] * 2), **steps["extract_1d"])
+    white = WhiteLightStep.call(str(product), **steps["white_light"])
+    written = Table.read(next(tmp_path.glob("*_whtlt.ecsv")))
+    for name in written.colnames:
+        np.testing.assert_array_equal(np.array(white[name]), np.array(written[name]), err_msg=name)
+
+
+MODELLED = {"soss_atoca": True, "soss_tikfac": 1e-9, "soss_rtol": 1e-2, "soss_max_grid_size": 1000}
+
+
+def test_niriss_soss_modelled_orders_do_not_depend_on_chunks(soss, tmp_path):
+    steps = soss_steps(soss, **MODELLED, soss_wave_grid_out=str(tmp_path / "grid.fits"))
+    first = None
+    for name, chunk, scheduler in (("whole", None, "threads"), ("twos", 2, "processes")):
+        plan = tso3.plan(soss.asn, steps, chunk_integrations=chunk)
+        plan.run(tmp_path / name, scheduler=scheduler)
+        assert not list((tmp_path / name).glob(".*"))
+        first = first or contents(tmp_path / name)
+        assert contents(tmp_path / name) == first
+    header = fits.getheader(next((tmp_path / "whole").glob("*_x1dints.fits")))
+    assert header["TIKFACTR"] == 1e-9 and header["SOSSWDTH"] == 40.0
+    (tree,) = plan.compute("x1dints")
+    with fits.open(next((tmp_path / "twos").glob("*_x1dints.fits"))) as hdus:
+        leaf = next(leaf for leaf in tree.leaves if leaf.has_data)
+        np.testing.assert_array_equal(leaf["flux"], hdus["EXTRACT1D", 1].data["FLUX"])
+    given = soss_steps(soss, **MODELLED, soss_wave_grid_in=str(tmp_path / "grid_0.fits"))
+    tso3.run(soss.asn, tmp_path / "given", given)
+    assert contents(tmp_path / "given")[0] == first[0]
+
+
+def test_niriss_soss_models_are_not_written_yet(soss):
+    with pytest.raises(InputError, match="soss_modelname is not supported yet"):
+        tso3.plan(soss.asn, soss_steps(soss, soss_modelname="models"))

@@ -60,9 +60,7 @@ def run_demo(
         figure = execute(plan, folder / name / "products", plots=True, overwrite=overwrite)
         figures.append(figure)
         if figure is None:
-            say(
-                f"   no figure: {name} gives flagged pixels only, its spectra are not supported yet"
-            )
+            say(f"   no figure: {name} gives nothing to draw")
         say("")
     for figure in figures:
         if figure is not None:

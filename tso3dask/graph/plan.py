@@ -316,7 +316,9 @@ def make_plan(
             segment.bytes_per_integration,
             min(window, segment.nints),
             total=observation.nints,
-            requested=chunk_integrations or _hooked_chunk(parameters, segment),
+            requested=_hooked_chunk(parameters, segment)
+            if chunk_integrations is None
+            else chunk_integrations,
         )
         exposure = exposure_name(segment)
         members.append(

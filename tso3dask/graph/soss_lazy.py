@@ -9,16 +9,23 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
+from tso3dask.config import PipelineParameters
+from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.arrays import picked_arrays
 from tso3dask.graph.chunking import chunk_bounds
-from tso3dask.graph.dataset import coordinates
+from tso3dask.graph.dataset import common_program, coordinates
 from tso3dask.graph.execute import task_errors
+from tso3dask.graph.program import Program
+from tso3dask.graph.soss import SossSetup, needed_references, soss_setups
 from tso3dask.graph.soss_tasks import SegmentExtraction, SossJob, soss_prologue
+from tso3dask.graph.stages import FlagOutliers
+from tso3dask.io.bestrefs import find_references
+from tso3dask.io.segment import Segment
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
-__all__ = ["order_datasets", "soss_block"]
+__all__ = ["order_datasets", "soss_block", "spectra_of_orders"]
 
 
 def soss_block(
@@ -41,26 +48,75 @@ def soss_block(
 
 def order_datasets(plan: Outline, member: Member) -> dict[int, xr.Dataset]:
     """Lazy spectra of a member by order: columns of EXTRACT1D in lower case."""
-    from tso3dask.graph.lazy import column_names, label_spectra
-
     setup = member.soss
     assert setup is not None
-    path = str(member.segment.path)
-    job = SossJob.of(
-        setup.orders,
-        member=member.index,
-        program=member.program,
-        sub_block=plan.budget.sub_block,
-        path=path,
-    )
     token = f"{tokenize(plan.token, member.chunks)[:16]}-{member.label}"
-    prologue, shared = soss_prologue(member.program, setup, path, token)
+    rows = plan.budget.sub_block
+    return _datasets(member.segment, member.program, setup, member.chunks, rows, token)
+
+
+def spectra_of_orders(
+    dataset: xr.Dataset, segment: Segment, parameters: PipelineParameters, rows: int
+) -> xr.DataTree:
+    """Spectra of a dataset of NIRISS SOSS pixels, a node ``order1`` and so on for each order.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Untouched or flagged pixels of a file.
+    segment : Segment
+        That file.
+    parameters : PipelineParameters
+        Steps' parameters; spectra are calibrated with ``photom.override_photom`` if there is one.
+    rows : int
+        Integrations that a task holds at a time.
+
+    Raises
+    ------
+    InputError
+        If references are missing or there is no spectrum.
+    NotYetError
+        If the pixels are not those of a file any more.
+    """
+    program = common_program(dataset)
+    if program is None or any(stage.__class__ is not FlagOutliers for stage in program.stages):
+        raise NotYetError(
+            f"{segment.path}: extract_1d of NIRISS SOSS needs the pixels of a file, untouched or "
+            "after outlier_detection; other datasets are not supported yet"
+        )
+    needed, mandatory = needed_references([segment], parameters)
+    references = find_references(parameters, [segment], needed, mandatory)
+    (setup,), notes = soss_setups([segment], parameters, references)
+    if setup is None:
+        raise InputError("; ".join(notes))
+    chunks = tuple(dataset.chunksizes.get("integration") or (dataset.sizes["integration"],))
+    token = tokenize(program.token, chunks, parameters.token(), str(references))
+    orders = _datasets(segment, program, setup, chunks, rows, token)
+    for spectra in orders.values():
+        if "outlier_detection" in dataset.attrs:
+            spectra.attrs["outlier_detection"] = dataset.attrs["outlier_detection"]
+    return xr.DataTree.from_dict({f"/order{order}": found for order, found in orders.items()})
+
+
+def _datasets(
+    segment: Segment,
+    program: Program,
+    setup: SossSetup,
+    chunks: Sequence[int],
+    rows: int,
+    token: str,
+) -> dict[int, xr.Dataset]:
+    from tso3dask.graph.lazy import column_names, label_spectra
+
+    path = str(segment.path)
+    job = SossJob.of(setup.orders, member=0, program=program, sub_block=rows, path=path)
+    prologue, shared = soss_prologue(program, setup, path, token)
     key = f"job-{token}"
     names = column_names()
-    layer = f"soss-{token}"
+    layer = f"soss-orders-{token}"
     tasks = {
         (layer, i): (soss_block, key, a, b, shared, names)
-        for i, (a, b) in enumerate(chunk_bounds(member.chunks))
+        for i, (a, b) in enumerate(chunk_bounds(chunks))
     }
     outputs: dict[str, Any] = {
         f"{name.lower()}-{item.spectral_order}": (
@@ -70,13 +126,12 @@ def order_datasets(plan: Outline, member: Member) -> dict[int, xr.Dataset]:
         for item in setup.orders
         for name in names
     }
-    arrays = picked_arrays(
-        layer, tasks, outputs, member.chunks, extra={**prologue, key: job}, token=f"spectra-{token}"
-    )
-    times = coordinates(member.segment)
+    extra = {**prologue, key: job}
+    arrays = picked_arrays(layer, tasks, outputs, chunks, extra=extra, token=f"spectra-{token}")
+    times = coordinates(segment)
     return {
         item.spectral_order: label_spectra(
-            member.segment,
+            segment,
             item,
             {name.lower(): arrays[f"{name.lower()}-{item.spectral_order}"] for name in names},
             times,

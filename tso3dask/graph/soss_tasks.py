@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from tso3dask.graph.soss import OrderSetup, PreparedSegment, SossSetup
 from tso3dask.graph.soss_fill import FillInTime, summary_prologue
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult, Journal, load_object
+from tso3dask.io.soss_references import write_wave_grid
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Outline
@@ -344,4 +346,15 @@ def prepared_plan(
         assert member.soss is not None
         members[member.index] = replace(member, soss=replace(member.soss, prepared=found))
         notes += [f"{member.segment.path.name}: {note}" for note in found.notes]
+        _write_grid(member.soss.parameters.soss_wave_grid_out, found, member.index, len(waiting))
     return replace(plan, members=tuple(members), notes=tuple(dict.fromkeys(notes)))
+
+
+def _write_grid(name: str | None, found: PreparedSegment, index: int, members: int) -> None:
+    """Write the wavelength grid of a member, numbered from 0 if there are several."""
+    if name is None or found.grid is None:
+        return
+    path = Path(name)
+    if members > 1:
+        path = path.with_name(f"{path.stem}_{index}{path.suffix}")
+    write_wave_grid(str(path), found.grid)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tso3dask.config import WhiteLight
-from tso3dask.errors import NotYetError
+from tso3dask.errors import InputError
 from tso3dask.io.spectra_tables import SpectrumTable, read_spectrum_tables
 
 __all__ = ["white_light_of_file"]
+
+Limits = Callable[[int | None], tuple[float, float]]
+"""Shortest and longest wavelength of the sum for an order, micrometre."""
 
 _ROWS = 256
 """Integrations read at a time."""
@@ -46,37 +50,43 @@ def white_light_of_file(
     from tso3dask.ops.whitelight import white_light_columns, white_light_meta
 
     primary, tables = read_spectrum_tables(path)
-    if primary.get("EXP_TYPE") == "NIS_SOSS" and parameters.override_wavelengthrange != "N/A":
-        raise NotYetError(
-            f"{path}: wavelength ranges of NIRISS SOSS are not supported yet; "
-            "override_wavelengthrange='N/A' sums over all wavelengths"
-        )
+    limits = _limits(path, primary, parameters)
     if tables[0].vectors:
-        spectra = [_sums(table, parameters) for table in tables]
+        spectra = [_sums(table, limits) for table in tables]
     else:
-        spectra = _sums_of_single_tables(primary, tables, parameters)
+        spectra = _sums_of_single_tables(primary, tables, limits)
     white = white_light_columns(spectra)
     columns = {name: (values, white.units.get(name)) for name, values in white.columns.items()}
     return columns, white_light_meta(primary), list(white.notes)
 
 
-def _limits(parameters: WhiteLight) -> tuple[float, float]:
+def _limits(path: Path, primary: Any, parameters: WhiteLight) -> Limits:
+    """Wavelengths summed for each order."""
+    from tso3dask.io.reference import read_wavelength_ranges
     from tso3dask.ops.whitelight import wavelength_range
 
     low, high = parameters.min_wavelength, parameters.max_wavelength
-    return wavelength_range(None, 1, None, low, high)
+    ranges = None
+    if primary.get("EXP_TYPE") == "NIS_SOSS":
+        if parameters.override_wavelengthrange is None:
+            raise InputError(
+                f"{path}: the white light of NIRISS SOSS needs override_wavelengthrange, a file or "
+                "N/A for all wavelengths"
+            )
+        ranges = read_wavelength_ranges(parameters.override_wavelengthrange)
+    return lambda order: wavelength_range(ranges, order, primary.get("FILTER"), low, high)
 
 
-def _sums(table: SpectrumTable, parameters: WhiteLight) -> dict[str, Any]:
+def _sums(table: SpectrumTable, limits: Limits) -> dict[str, Any]:
     """White light of all rows of one table."""
     from tso3dask.ops.whitelight import white_light_sums
 
-    limits = _limits(parameters)
+    order = table.header.get("SPORDER")
     flux = [
         white_light_sums(
             table.column("FLUX", first, min(first + _ROWS, table.rows)),
             table.column("WAVELENGTH", first, min(first + _ROWS, table.rows)),
-            *limits,
+            *limits(order),
         )
         for first in range(0, table.rows, _ROWS)
     ]
@@ -84,19 +94,18 @@ def _sums(table: SpectrumTable, parameters: WhiteLight) -> dict[str, Any]:
         "mid_utc": table.column("MJD-AVG"),
         "mid_tdb": table.column("TDB-MID"),
         "flux_sum": np.concatenate(flux) if flux else np.empty(0),
-        "order": table.header.get("SPORDER"),
+        "order": order,
         "detector": table.header.get("DETECTOR"),
         "unit": table.unit("FLUX"),
     }
 
 
 def _sums_of_single_tables(
-    primary: Any, tables: list[SpectrumTable], parameters: WhiteLight
+    primary: Any, tables: list[SpectrumTable], limits: Limits
 ) -> list[dict[str, Any]]:
     """White light of files with one table per integration, put together by order and detector."""
     from tso3dask.ops.whitelight import white_light_sums
 
-    limits = _limits(parameters)
     groups: dict[tuple[Any, Any], list[SpectrumTable]] = {}
     for table in tables:
         detector = table.header.get("DETECTOR", primary.get("DETECTOR"))
@@ -104,7 +113,7 @@ def _sums_of_single_tables(
     spectra = []
     for (detector, order), members in groups.items():
         sums = [
-            white_light_sums(t.column("FLUX")[None], t.column("WAVELENGTH")[None], *limits)
+            white_light_sums(t.column("FLUX")[None], t.column("WAVELENGTH")[None], *limits(order))
             for t in members
         ]
         spectra.append(

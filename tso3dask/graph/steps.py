@@ -19,7 +19,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.config import parse_steps
-from tso3dask.errors import InputError, NotYetError
+from tso3dask.errors import InputError
 from tso3dask.graph import lazy
 from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bounds
@@ -231,8 +231,9 @@ def extract_1d(
     extract1d: str | Mapping[str, Any] | None = None,
     apcorr: str | None = None,
     psf: str | None = None,
+    photom: str | None = None,
     **parameters: Any,
-) -> xr.Dataset:
+) -> xr.Dataset | xr.DataTree:
     """Extract one spectrum from each integration.
 
     Parameters
@@ -247,14 +248,16 @@ def extract_1d(
     psf : path, optional
         PSF reference, for ``extraction_type="optimal"``, or ``override_psf``. Where its place is
         fitted, the dataset's first integration is computed at once.
+    photom : path, optional
+        Flux calibration of NIRISS SOSS; spectra are in DN/s without it.
     **parameters
         Of the step ``extract_1d``, as ``subtract_background=True``.
 
     Returns
     -------
-    Dataset
+    Dataset or DataTree
         ``flux`` and the other columns of an EXTRACT1D table, (integration, dispersion), with
-        ``wavelength``.
+        ``wavelength``. NIRISS SOSS has a node for each order, ``/order1`` and so on.
 
     Raises
     ------
@@ -265,10 +268,14 @@ def extract_1d(
     reference.check_overrides(steps)
     segment = segment_of(dataset)
     if segment.exp_type == "NIS_SOSS":
-        raise NotYetError(
-            f"{segment.path}: extract_1d of a dataset is not supported yet for NIRISS SOSS; "
-            "tso3dask.plan(...).x1dints is"
-        )
+        from tso3dask.graph.soss_lazy import spectra_of_orders
+
+        _require_whole_images(dataset, segment)
+        others: dict[str, Any] = {"photom": {"skip": photom is None}, "white_light": {"skip": True}}
+        if photom is not None:
+            others["photom"]["override_photom"] = photom
+        everything = parse_steps({"extract_1d": parameters, **others})
+        return spectra_of_orders(dataset, segment, everything, _rows(segment))
     given = steps.extract_1d.override_extract1d if extract1d is None else extract1d
     if isinstance(given, Mapping):
         reference.check_regions(given, "extract1d")
