@@ -196,6 +196,14 @@ def test_truncated_says_so(case):
     ours.refused(f"{ours.members[1]}: truncated", "fetch it again")
 
 
+def test_truncated_in_the_padding_of_an_image(case):
+    ours = case()
+    with fits.open(ours.members[1]) as hdus:
+        end = hdus["VAR_POISSON"].fileinfo()["datLoc"] + hdus["VAR_POISSON"].size
+    os.truncate(ours.members[1], end + 10)
+    ours.refused(f"{ours.members[1]}: truncated", "fetch it again")
+
+
 @pytest.mark.parametrize("place", [80, 2880 + 40, 30_000])
 def test_damaged_headers(case, place):
     """Garbage where a header should be: refused, or (in a text card) harmless, never a crash."""

@@ -99,6 +99,12 @@ def test_any_number_of_integrations(n, tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["p_quicklook.png"]
 
 
+def test_one_time_among_unknown_ones():
+    look = channel(3, nwave=20)
+    look.bjd[1:] = np.nan
+    assert len(draw(look).axes[2].collections) >= 1
+
+
 def test_nan_everywhere_and_gaps_do_not_fail():
     lost = channel(30, nwave=20, centroid=True)
     for name in ("flux", "spectra", "centroid_x", "flagged"):

@@ -169,7 +169,7 @@ def _set_time_limits(axis: Axes, channels: list[Channel], time: TimeAxis) -> Non
     positions = [time.of(c) for c in channels]
     low = min(np.nanmin(p) for p in positions)
     high = max(np.nanmax(p) for p in positions)
-    steps = [np.nanmedian(np.diff(p)) for p in positions if len(p) > 1]
+    steps = [np.nanmedian(d) for d in map(np.diff, positions) if np.isfinite(d).any()]
     margin = max([0.01 * (high - low), *(0.6 * abs(step) for step in steps)]) or 0.5
     axis.set_xlim(low - margin, high + margin)
     if time.source == "integration":
@@ -425,7 +425,7 @@ def _draw_spectra(axis: Axes, channels: list[Channel], time: TimeAxis, _: list[i
     position = time.of(channel)
     starts = position[edges[:-1]]
     steps = np.diff(position)
-    step = np.nanmedian(steps) if len(steps) else 1.0
+    step = np.nanmedian(steps) if np.isfinite(steps).any() else 1.0
     ends = position[edges[1:] - 1]
     mesh = None
     for block in _contiguous(starts, ends, step):

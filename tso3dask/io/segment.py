@@ -313,7 +313,7 @@ def _read_layout(
                     begin, span = place["datLoc"], place["datSpan"]
                     hdus.append(HDUInfo(name, hdu.ver, place["hdrLoc"], begin, span))
                     headers.append(hdu.header.copy())
-                    _check_complete(path, size, hdus[-1], hdu.size)
+                    _check_complete(path, size, hdus[-1])
                     if name == "INT_TIMES":
                         int_times = _native_table(hdu.data)
     except (OSError, VerifyError, ValueError, KeyError, TypeError) as error:
@@ -339,11 +339,13 @@ def _check_end(path: Path, size: int, last: HDUInfo) -> None:
         )
 
 
-def _check_complete(path: Path, size: int, hdu: HDUInfo, data: int) -> None:
-    if hdu.data_offset + data > size:
+def _check_complete(path: Path, size: int, hdu: HDUInfo) -> None:
+    """Refuse a file that ends before its last extension, or in the zeros that fill its block."""
+    end = hdu.data_offset + hdu.data_size
+    if end > size:
         raise InputError(
-            f"{path}: truncated: {hdu.name} should end at byte {hdu.data_offset + data}, the file "
-            f"has {size}; fetch it again"
+            f"{path}: truncated: {hdu.name} should end at byte {end}, the file has {size}; fetch "
+            "it again"
         )
 
 
