@@ -18,6 +18,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from tso3dask.errors import RunError
+from tso3dask.graph.chunking import BASE_MEMORY
 from tso3dask.graph.execute import compute, task_errors
 from tso3dask.graph.extraction import DynamicSpectrum
 from tso3dask.graph.job import Job
@@ -44,6 +45,9 @@ __all__ = [
 
 COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
 """Columns of x1dints that have values; all others are 0."""
+
+PREPARING_BYTES = 9 * 10**8
+"""Memory that preparing the model of a segment takes."""
 
 NOTE_LENGTH = 200
 """Letters of a note on an integration at most."""
@@ -155,9 +159,11 @@ class SossJob(Job):
 
 
 def prepare_extraction(
-    setup: SossSetup, constants: Sequence[tuple[str, Any]], path: str
+    setup: SossSetup, constants: Sequence[tuple[str, Any]], path: str, after: Any = None
 ) -> SegmentExtraction:
     """Task: everything that is constant for a segment, from its summary among the `constants`.
+
+    `after` is the result of a task that must have ended before, for the sake of memory.
 
     Raises
     ------
@@ -332,12 +338,15 @@ def prepared_plan(
     if not waiting:
         return plan
     graph: dict[Any, Any] = {}
-    keys = []
-    for member in waiting:
+    keys: list[Any] = []
+    beside = max(1, (plan.budget.limit - BASE_MEMORY) // PREPARING_BYTES)
+    for i, member in enumerate(waiting):
         assert member.soss is not None
         label = f"{member.label}-{tokenize(plan.token, 'soss')[:16]}"
         tasks, key = soss_prologue(member.program, member.soss, str(member.segment.path), label)
         graph |= tasks
+        if member.soss.models and i >= beside:
+            graph[key] = (*graph[key], keys[i - beside])
         keys.append(f"kept-{label}")
         graph[keys[-1]] = (keep_extraction, key, journal, f"model-{member.label}")
     options = {"scheduler": scheduler, "workers": workers or plan.budget.workers}
