@@ -244,3 +244,24 @@ def test_niriss_soss_modelled_orders_do_not_depend_on_chunks(soss, tmp_path):
 def test_niriss_soss_models_are_not_written_yet(soss):
     with pytest.raises(InputError, match="soss_modelname is not supported yet"):
         tso3.plan(soss.asn, soss_steps(soss, soss_modelname="models"))
+
+
+def test_niriss_soss_steps_alone(soss, tmp_path):
+    from tso3dask.pipeline import Extract1dStep, PhotomStep
+
+    steps = soss_steps(soss, **MODELLED)
+    steps["outlier_detection"] = {"skip": True}
+    tso3.run(soss.asn, tmp_path, steps)
+    rates = Extract1dStep.call(str(soss.members[0]), **steps["extract_1d"])
+    assert rates.spec[0].spec_table.columns["FLUX"].unit == "DN/s"
+    assert rates.meta.soss_extract1d.tikhonov_factor == MODELLED["soss_tikfac"]
+    fluxes = PhotomStep.call(rates, **steps["photom"])
+    assert fluxes.meta.cal_step.photom == "COMPLETE"
+    with fits.open(next(tmp_path.glob("*_x1dints.fits"))) as hdus:
+        for order, spectrum in enumerate(fluxes.spec, 1):
+            table = hdus["EXTRACT1D", order]
+            assert spectrum.spec_table.columns["FLUX"].unit == table.columns["FLUX"].unit == "MJy"
+            for name in ("FLUX", "FLUX_ERROR", "BACKGROUND"):
+                np.testing.assert_array_equal(spectrum.spec_table[name], table.data[name])
+    with pytest.raises(InputError, match="needs override_photom"):
+        PhotomStep.call(rates)

@@ -179,10 +179,20 @@ class AdaptiveTraceModelStep(_NotAlone):
     step = "adaptive_trace_model"
 
 
-class PhotomStep(_NotAlone):
-    """Flux calibration of NIRISS SOSS spectra."""
+class PhotomStep(Step):
+    """Calibrate NIRISS SOSS spectra; `run` takes and returns a TSOMultiSpecModel."""
 
     step = "photom"
+
+    def _process(self, given: Any) -> Any:
+        from stdatamodels.jwst import datamodels
+
+        from tso3dask.config import parse_steps
+        from tso3dask.drop_in.photom import calibrate
+
+        parameters = parse_steps({"photom": self._making()}).photom
+        model = given.copy() if is_model(given) else datamodels.open(str(given))
+        return calibrate(model, parameters)
 
 
 STEP_CLASSES: dict[str, type[Step]] = {
