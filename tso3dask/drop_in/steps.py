@@ -188,7 +188,7 @@ class PhotomStep(Step):
         from stdatamodels.jwst import datamodels
 
         from tso3dask.config import parse_steps
-        from tso3dask.drop_in.photom import calibrate
+        from tso3dask.graph.soss_photom import calibrate
 
         parameters = parse_steps({"photom": self._making()}).photom
         model = given.copy() if is_model(given) else datamodels.open(str(given))
