@@ -180,7 +180,10 @@ def run_all(size: str, folder: Path, jwst_python: Path | None) -> None:
         if here:
             more += ["--jwst", BESIDE_JWST[name]]
         script = Path(__file__).parent / f"{name}.py"
-        subprocess.run([sys.executable, script, *words, *more], check=True, stdout=sys.stderr)
+        print(f"{name} ...", file=sys.stderr)
+        log = folder / f"{name}.log"
+        with log.open("w") as stream:
+            subprocess.run([sys.executable, script, *words, *more], check=True, stdout=stream)
 
 
 def start_of_help(repeat: int) -> list[tuple[str, float]]:
