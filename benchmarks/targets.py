@@ -183,7 +183,7 @@ def run_all(size: str, folder: Path, jwst_python: Path | None) -> None:
         print(f"{name} ...", file=sys.stderr)
         log = folder / f"{name}.log"
         with log.open("w") as stream:
-            subprocess.run([sys.executable, script, *words, *more], check=True, stdout=stream)
+            subprocess.run([sys.executable, "-u", script, *words, *more], check=True, stdout=stream)
 
 
 def start_of_help(repeat: int) -> list[tuple[str, float]]:
