@@ -2,7 +2,7 @@
 
     python benchmarks/summary.py benchmarks/results/outliers.json benchmarks/results/pipeline.json
 
-Without files: those of all four scripts that are in ``benchmarks/results``.
+Without files: those of all scripts that are in ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from _common import RESULTS
 
-SCRIPTS = ("outliers", "photometry", "extraction", "pipeline")
+SCRIPTS = ("outliers", "photometry", "extraction", "soss", "pipeline")
 
 
 def table(result: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ KERNELS = {
     "outliers": ["--shape", "30", "8", "16"],
     "photometry": ["--shape", "6", "32", "32"],
     "extraction": ["--modes", "tiny", "--integrations", "2"],
+    "soss": ["--modes", "tiny", "--integrations", "2"],
 }
 
 OVER_COPY = {
