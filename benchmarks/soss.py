@@ -335,6 +335,7 @@ def beside_jwst(
     )
     if mode != "tiny":  # what is chosen by itself may hang on rounding
         model = prepare(TIKFAC)
+        peer = Peer(mode, references, args.rtol)  # the other keeps its inverse
         peer.prepare(segment, TIKFAC)
     figures = {"tso3dask": clock(lambda: model.solve(*part), 3)}
     figures["tso3dask"] |= peak_mb(lambda: model.solve(*part))
