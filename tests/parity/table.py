@@ -28,25 +28,20 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "parity.md"
 PACKAGES = ("jwst", "stdatamodels", "photutils", "numpy", "scipy", "astropy", "numba", "dask")
 
-GROUPS: tuple[tuple[str, str, str], ...] = (
-    ("x1dints", r"(INT_TIMES|INT_TIMES_STRIPE|HDRTAB) .*", r"columns of \1"),
-    ("x1dints", r"(MJD|TDB)-\w+|INT_NUM|SEGMENT", "times and numbers"),
-    ("x1dints", r"N_ALONGDISP|DQ", "DQ, N_ALONGDISP"),
-    ("x1dints", r"FLUX\w*", "FLUX, its error and variances"),
-    ("x1dints", r"SURF_BRIGHT|SB_\w+", "SURF_BRIGHT, its error and variances"),
-    ("x1dints", r"BACKGROUND|BKGD_\w+", "BACKGROUND, its error and variances"),
-    ("crfints", r"SCI|ERR|VAR_\w+", "SCI, ERR, VAR_POISSON, VAR_RNOISE, VAR_FLAT"),
-    ("crfints", r"INT_TIMES .*", "columns of INT_TIMES"),
-    ("crfints", r"AREA|WAVELENGTH", "AREA, WAVELENGTH"),
-    ("phot", r"MJD|BJD_TDB", "MJD, BJD_TDB"),
-    ("phot", r"(net_)?aperture_(sum|bkg)\w*|annulus_\w+", "sums, background and their errors"),
-    ("phot", r"(aperture|centroid)_\w+", "places and centroids"),
-    ("phot", r"psf_\w+", "PSF fits"),
-    ("whtlt", r"(MJD_UTC|BJD_TDB)\w*", "MJD_UTC, BJD_TDB"),
-    ("whtlt", r"whitelight_flux\w*", "whitelight_flux"),
+GROUPS: tuple[tuple[str, str], ...] = (
+    (r"(INT_TIMES_STRIPE|INT_TIMES|HDRTAB) .*", r"columns of \1"),
+    (r"(MJD|TDB)-\w+|INT_NUM|SEGMENT|N_ALONGDISP", "times and numbers"),
+    (r"FLUX\w*", "FLUX, its error and variances"),
+    (r"SURF_BRIGHT|SB_\w+", "SURF_BRIGHT, its error and variances"),
+    (r"BACKGROUND|BKGD_\w+", "BACKGROUND, its error and variances"),
+    (r"SCI|ERR|VAR_\w+", "SCI, ERR, VAR_POISSON, VAR_RNOISE, VAR_FLAT"),
+    (r"(MJD|MJD_UTC|BJD_TDB)\w*", "times"),
+    (r"(net_)?aperture_(sum|bkg)\w*|annulus_\w+", "sums, background and their errors"),
+    (r"(aperture|centroid)_\w+", "places and centroids"),
+    (r"psf_\w+", "PSF fits"),
+    (r"whitelight_flux\w*", "whitelight_flux"),
 )
-"""Product, pattern of quantities, and the name under which they stand together."""
-
+"""Patterns of quantities, and the names under which they stand together."""
 
 HEADING = """\
 # Comparison with jwst
@@ -82,7 +77,7 @@ class Entry:
         self.largest = max(self.largest, record["largest"])
         self.tolerance = record["tolerance"]
         self.values += record["values"]
-        self.cases.add(record["case"])
+        self.cases.add(f"{record['test']} {record['case']}")
 
     @property
     def text(self) -> str:
@@ -98,10 +93,10 @@ def read(lines: Iterable[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def group(product: str, quantity: str) -> str:
+def group(quantity: str) -> str:
     """Name of the group that a quantity belongs to."""
-    for kind, pattern, name in GROUPS:
-        if kind == product and (found := re.fullmatch(pattern, quantity)):
+    for pattern, name in GROUPS:
+        if found := re.fullmatch(pattern, quantity):
             return found.expand(name)
     return quantity
 
@@ -114,11 +109,11 @@ def page(records: list[dict[str, Any]], versions: dict[str, str]) -> str:
     )
     for record in records:
         product, tolerance = record["product"], record["tolerance"]
-        key = (product, group(product, record["quantity"]), tolerance)
+        key = (product, group(record["quantity"]), tolerance)
         whole[key].add(record)
         short = key if tolerance else (product, "all that has to be equal", tolerance)
         tests[record["test"]][record["case"]][short].add(record)
-    cases = {record["case"] for record in records}
+    cases = {(record["test"], record["case"]) for record in records}
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [HEADING.format(cases=len(cases), versions=named)]
     lines += [
