@@ -15,6 +15,7 @@ from harness import Case  # noqa: E402
 from table import PAGE, page, read  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
+WITHOUT_RECORDS = {"soss-model-searched": "a search that ends elsewhere: looser limits of its own"}
 
 
 def cases_of(module):
@@ -43,7 +44,8 @@ def test_names_of_cases_differ():
 
 def test_all_cases_are_on_the_page():
     text = PAGE.read_text()
-    missing = [name for _, name in all_cases() if f"| {name} |" not in text]
+    names = {name for _, name in all_cases()} - WITHOUT_RECORDS.keys()
+    missing = sorted(name for name in names if f"| {name} |" not in text)
     assert missing == [], "run python tests/parity/table.py"
 
 
