@@ -236,9 +236,14 @@ def test_quicklook_of_a_spectroscopic_run(monkeypatch):
                 matched=True, int_num=np.arange(start, start + nints), times=times
             ),
             imaging=None,
-            spectrum=SimpleNamespace(
-                spectral_order=1, units={"FLUX": "Jy"}, wavelength=np.linspace(1, 2, 4)
-            ),
+            tables=[
+                SimpleNamespace(
+                    spectral_order=1,
+                    units={"FLUX": "Jy"},
+                    wavelength=np.linspace(1, 2, 4),
+                    ending="",
+                )
+            ],
         )
 
     def rows(nints, first):

@@ -241,11 +241,6 @@ def test_niriss_soss_modelled_orders_do_not_depend_on_chunks(soss, tmp_path):
     assert contents(tmp_path / "given")[0] == first[0]
 
 
-def test_niriss_soss_models_are_not_written_yet(soss):
-    with pytest.raises(InputError, match="soss_modelname is not supported yet"):
-        tso3.plan(soss.asn, soss_steps(soss, soss_modelname="models"))
-
-
 def test_niriss_soss_steps_alone(soss, tmp_path):
     from tso3dask.pipeline import Extract1dStep, PhotomStep
 

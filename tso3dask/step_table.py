@@ -206,7 +206,7 @@ class Extract1d(StepParameters):
     soss_bad_pix: str = _p(
         "option", "masking", "what to do with bad pixels", _SOSS, choices=("model", "masking")
     )
-    soss_modelname: str | None = _p("file", None, "file for the model traces", _SOSS)
+    soss_modelname: str | None = _p("file", None, "file for the model traces", _NOT_YET)
     soss_order_3: bool = _p("boolean", True, "extract the third order too", _SOSS)
     override_extract1d: str | None = _reference("extraction regions, JSON")
     override_apcorr: str | None = _reference("aperture correction")

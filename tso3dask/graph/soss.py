@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tso3dask.config import PipelineParameters, UnsupportedParameterError
+from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.reference import read_wavelength_ranges
@@ -382,10 +382,6 @@ def soss_setups(
         "photom": cache(read_photom),
     }
     read_ranges = cache(read_wavelength_ranges)
-    if step.soss_modelname is not None:
-        raise UnsupportedParameterError(
-            "extract_1d.soss_modelname is not supported yet: remove it, the models are not written"
-        )
     grid = estimate = None
     if modelled:
         grid = None if step.soss_wave_grid_in is None else read_wave_grid(step.soss_wave_grid_in)
