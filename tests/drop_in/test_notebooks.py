@@ -14,7 +14,7 @@ import pytest
 from astropy.io import ascii as text_tables
 from astropy.table import Table
 
-from tso3dask import NotYetError, Tso3Pipeline
+from tso3dask import Tso3Pipeline
 
 
 @pytest.fixture
@@ -148,15 +148,14 @@ def test_low_resolution_spectra(stage2):
 def test_single_object_slitless_spectra(stage2):
     import pandas
 
-    observation, asn_file, folder = stage2("nis_soss", "SIM-STAR", segments=[3, 3])
+    observation, asn_file, folder = stage2(
+        "nis_soss", "SIM-STAR", segments=[3, 3], shape=(256, 512)
+    )
     steps = referenced(observation)
     steps["extract_1d"]["save_results"] = True
+    steps["extract_1d"]["soss_rtol"] = 1e-2  # a grid that is quickly made
     steps["white_light"]["save_results"] = True
-    try:
-        Tso3Pipeline.call(asn_file, save_results=True, output_dir=folder, steps=steps)
-    except NotYetError:
-        assert len(products(folder, "crfints.fits")) == 2
-        return
+    Tso3Pipeline.call(asn_file, save_results=True, output_dir=folder, steps=steps)
     data = pandas.read_csv(
         products(folder, "whtlt.ecsv")[0], on_bad_lines="skip", comment="#", sep=r"\s+"
     )

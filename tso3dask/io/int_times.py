@@ -99,7 +99,8 @@ def _no_rows(table: np.ndarray | None) -> bool:
 def _stripe_table(segments: Sequence[Segment]) -> np.ndarray:
     """Return the rows of one exposure."""
     tables = [segment.int_times_stripe for segment in segments]
-    stripes = max((int(t["stripe_number"].max()) for t in tables if not _no_rows(t)), default=0)
+    filled = [table for table in tables if table is not None and len(table)]
+    stripes = max((int(table["stripe_number"].max()) for table in filled), default=0)
     numbers = np.repeat(_exposure_numbers(segments), stripes)
     out = np.zeros(len(numbers), STRIPE_TIMES_DTYPE)
     out["integration_number"] = numbers

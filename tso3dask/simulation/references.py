@@ -253,13 +253,12 @@ def _write_psf(recipe: Recipe, path: Path) -> None:
     traces = _all_traces(recipe)
     waves = np.concatenate([trace.waves for trace in traces])
     wave = np.linspace(waves.min(), waves.max(), _PSF_WAVES)
-    sigma = np.mean(
-        [
-            np.interp(wave, *(v[np.argsort(t.waves)] for v in (t.waves, t.sigma_at(t.pixels))))
-            for t in traces
-        ],
-        axis=0,
-    )
+    orders = [np.argsort(trace.waves) for trace in traces]
+    widths = [
+        np.interp(wave, trace.waves[order], trace.sigma_at(trace.pixels)[order])
+        for trace, order in zip(traces, orders, strict=True)
+    ]
+    sigma = np.mean(widths, axis=0)
     half = int(np.ceil(_PSF_REACH * sigma.max() * _PSF_SUBPIX))
     offset = (np.arange(2 * half + 1) - half) / _PSF_SUBPIX
     image = np.exp(-0.5 * (offset / sigma[:, None]) ** 2)
