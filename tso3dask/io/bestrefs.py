@@ -92,7 +92,7 @@ def find_references(
         try:
             files = choice.best(kind) if path is None else [_override(path)] * len(segments)
             if kind in mandatory and any(file.path is None for file in files):
-                raise InputError("N/A is no answer")
+                raise InputError("found N/A, but the step cannot do without it")
         except InputError as error:
             missing[kind] = str(error)
             continue
