@@ -50,3 +50,13 @@ def test_without_crfints_every_pass_flags(images, monkeypatch):
     plan.phot.compute(scheduler="synchronous")
     assert counts["all", "flagged"] == 3 * plan.nints
     assert not [key for key in counts if key[0] == "crfints"]
+
+
+def test_what_is_read_back_has_been_written(images, tmp_path):
+    steps = {**images.steps, "tso_photometry": {"centroid_source": False}}
+    plan = tso3.plan(images.asn, steps, chunk_integrations=3)
+    lazy = plan.phot.compute(scheduler="synchronous")
+    result = plan.run(tmp_path, scheduler="synchronous")
+    table = read_table(result.products["phot"][0])
+    np.testing.assert_array_equal(table["aperture_sum"].value, lazy["aperture_sum"].values)
+    assert np.all(table["aperture_sum"].value != 0)

@@ -151,6 +151,8 @@ def imaging_graph(
         graph.tasks[centre] = (join_centres, centred, "centroid_x", "centroid_y")
         if job.setup.moving:
             found = centred
+    elif job.written is not job:  # rows are read back from the file: after they have been put there
+        found = flagged
     each = [(values, centre, keys) for values, keys in zip(constants, found, strict=True)]
     graph.add("measure", label, measure_pass, bounds, each, journal, key)
     return graph
