@@ -64,7 +64,7 @@ KINDS = {
     "integer": {"integer"},
     "float": {"float"},
     "float_list": {"numbers"},
-    "list": {"list"},
+    "list": {"hooks"},
     "option": {"option"},
     "string": {"string", "numbers", "file"},
     "output_file": {"file"},
@@ -97,7 +97,7 @@ def test_types_and_defaults_are_those_of_the_specifications():
                 assert row.minimum == (float(bounds["min"]) if "min" in bounds else None)
             if isinstance(row.default, (float, int)) and not isinstance(row.default, bool):
                 assert row.default == float(default), row.full_name
-            elif row.kind != "list":
+            elif row.kind != "hooks":
                 assert str(row.default) == str(default), row.full_name
 
 
