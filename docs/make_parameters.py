@@ -30,7 +30,8 @@ them
 - in Python: `steps={"outlier_detection": {"snr": "4.0 3.0"}}`.
 
 `tso3dask run --steps-help` prints the same table. An unknown step or parameter is an error that
-names the nearest known one. In the tables *not yet* means that `jwst` knows the parameter and this
+names the nearest known one. In the tables *own* marks what `jwst` does not have: by default it
+changes nothing, and a parameter file with it is of no use to `jwst`; *not yet* means that `jwst` knows the parameter and this
 version refuses any value but the default; *SOSS* means that it acts on NIRISS SOSS data only.
 Parameters of `jwst` that do nothing for time series are listed below each table: setting them gives
 one note, no error, because exported parameter files hold them all.
@@ -62,6 +63,8 @@ def _section(title: str, cls: type[StepParameters], common: Mapping[str, Any]) -
         only = more.pop("only", None)
         row = Parameter(step=cls.step, name=f.name, default=f.default, **more)
         status = _STATUS.get(row.support, "")
+        if row.added:
+            status = ", ".join(filter(None, ["own", status]))
         if only is not None:
             status = "not yet: " + ", ".join(c for c in row.choices if c not in only)
         rows.append((row, status))

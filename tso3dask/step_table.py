@@ -1,7 +1,9 @@
 """The table of steps and parameters: names, types, defaults, meaning and support.
 
-Names, types, defaults and meaning are those of the ``jwst`` package, version 3.0.0. One frozen
-dataclass per step; the metadata of its fields holds the rest of each row.
+Names, types, defaults and meaning are those of the ``jwst`` package, version 3.0.0, but for the
+rows made with `_own` and the choices listed as ``added_choices``, which it does not know; their
+defaults leave all numbers as they are without them. One frozen dataclass per step; the metadata of
+its fields holds the rest of each row.
 """
 
 from __future__ import annotations
@@ -33,6 +35,11 @@ def _p(kind: str, default: Any, help: str, support: Support = Support.FULL, **mo
     return field(default=default, metadata={"kind": kind, "help": help, "support": support, **more})
 
 
+def _own(kind: str, default: Any, help: str, support: Support = Support.FULL, **more: Any) -> Any:
+    """Return a row that ``jwst`` does not have."""
+    return _p(kind, default, help, support, added=True, **more)
+
+
 def _reference(help: str, support: Support = Support.FULL) -> Any:
     return _p("reference", None, f"{help}; N/A for none", support)
 
@@ -43,6 +50,8 @@ class StepParameters:
 
     step: ClassVar[str] = ""
     class_name: ClassVar[str] = ""
+    added: ClassVar[bool] = False
+    """Whether ``jwst`` does not have the step."""
 
     skip: bool = _p("boolean", False, "leave this step out")
     save_results: bool = _p("boolean", False, "write the step's own file as well")

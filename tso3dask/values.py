@@ -37,7 +37,7 @@ class Parameter:
 
     ``kind`` is one of boolean, integer, float, string, option, numbers, hooks, reference, file.
     ``size`` bounds the length of a ``numbers`` value. ``optional`` says that None is a value though
-    it is not the default.
+    it is not the default. ``added`` and ``added_choices`` are what ``jwst`` does not know.
     """
 
     step: str
@@ -50,6 +50,13 @@ class Parameter:
     minimum: float | None = None
     size: tuple[int, int] = (1, 2)
     optional: bool = False
+    added: bool = False
+    added_choices: tuple[str, ...] = ()
+
+    @property
+    def all_choices(self) -> tuple[str, ...]:
+        """Values of an option: those of ``jwst`` and our own."""
+        return self.choices + self.added_choices
 
     @property
     def full_name(self) -> str:
@@ -60,7 +67,7 @@ class Parameter:
     def type_text(self) -> str:
         """The type in words, for help and errors."""
         if self.kind == "option":
-            text = "one of " + ", ".join(self.choices)
+            text = "one of " + ", ".join(self.all_choices)
         elif self.kind == "numbers":
             low, high = self.size
             text = f"{low} numbers" if low == high else f"{low} to {high} numbers"
@@ -166,7 +173,7 @@ def _string(_: Parameter, value: Any) -> str:
 
 
 def _option(parameter: Parameter, value: Any) -> str:
-    if not isinstance(value, str) or value.strip() not in parameter.choices:
+    if not isinstance(value, str) or value.strip() not in parameter.all_choices:
         raise ValueError
     return value.strip()
 

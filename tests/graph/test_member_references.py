@@ -140,7 +140,7 @@ def test_gain_must_be_one(made, crds_of, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRDS_CONTEXT", cache.context)
         with pytest.raises(
-            InputError, match=r"missing reference: gain \(step tso_photometry\) \[N/A"
+            InputError, match=r"missing reference: gain \(step tso_photometry\) \[found N/A"
         ):
             tso3.plan(images.asn)
 
