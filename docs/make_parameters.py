@@ -32,9 +32,9 @@ them
 `tso3dask run --steps-help` prints the same table. An unknown step or parameter is an error that
 names the nearest known one. In the tables *own* marks what `jwst` does not have: by default it
 changes nothing, and a parameter file with it is of no use to `jwst`; *not yet* means that `jwst`
-knows the parameter and this version refuses any value but the default; *SOSS* means that it acts on NIRISS SOSS data only.
-Parameters of `jwst` that do nothing for time series are listed below each table: setting them gives
-one note, no error, because exported parameter files hold them all.
+knows the parameter and this version refuses any value but the default; *SOSS* means that it acts on
+NIRISS SOSS data only. Parameters of `jwst` that do nothing for time series are listed below each
+table: setting them gives one note, no error, because exported parameter files hold them all.
 """
 
 _STATUS = {Support.FULL: "", Support.SOSS: "SOSS", Support.NOT_YET: "not yet"}
