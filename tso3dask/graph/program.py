@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from tso3dask.io.pixels import ArraySpec
     from tso3dask.io.segment import Segment
 
-__all__ = ["Block", "Program", "Ranges", "Source", "Stage", "Tap"]
+__all__ = ["Block", "Pointwise", "Program", "Ranges", "Source", "Stage", "Tap", "rows_asked"]
 
 Ranges = dict[str, tuple[int, int]]
 """Rows (integrations of the segment, 0-based, end exclusive) needed of each array."""
+
+
+def rows_asked(ranges: Ranges) -> tuple[int, int]:
+    """Return the shortest range of rows that holds those asked of all arrays."""
+    return min(a for a, _ in ranges.values()), max(b for _, b in ranges.values())
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,34 @@ class Stage(Protocol):
         not halo: then no other sub-block asks for them.
         """
         ...
+
+
+class Pointwise:
+    """Base of stages in which no integration knows of another: rows of all cubes are changed."""
+
+    def change(self, arrays: dict[str, np.ndarray]) -> None:
+        """Change cubes (integration, y, x) in place."""
+        raise NotImplementedError
+
+    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
+        """All arrays, for the rows asked for."""
+        return dict.fromkeys(source.names, rows_asked(ranges))
+
+    def apply(
+        self,
+        block: Block,
+        ranges: Ranges,
+        source: Source,
+        constants: Mapping[str, Any],
+        scratch: dict[str, Any] | None,
+    ) -> Block:
+        """Change the rows asked for, in copies where the input must stay as it is."""
+        a, b = rows_asked(ranges)
+        arrays = {name: block.rows(name, a, b) for name in source.names}
+        if scratch is None or not scratch["in_place"]:
+            arrays = {name: array.copy() for name, array in arrays.items()}
+        self.change(arrays)
+        return Block(arrays, dict.fromkeys(arrays, a), dict(block.counts))
 
 
 @dataclass(frozen=True)

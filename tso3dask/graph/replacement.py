@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from tso3dask.config import PipelineParameters, UnsupportedParameterError
 from tso3dask.errors import InputError
-from tso3dask.graph.program import Block, Ranges, Source
+from tso3dask.graph.program import Pointwise
 from tso3dask.io.observation import IMAGING_TYPES
 from tso3dask.io.segment import Segment
 
@@ -18,7 +18,7 @@ __all__ = ["ReplacePixels", "member_replacements", "replace_stage", "trace_model
 
 
 @dataclass(frozen=True)
-class ReplacePixels:
+class ReplacePixels(Pointwise):
     """Estimate bad pixels from their neighbours in the same integration.
 
     Attributes
@@ -37,29 +37,7 @@ class ReplacePixels:
     dispaxis: int = 0
     n_adjacent_cols: int = 0
 
-    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
-        """All arrays, for the rows asked for: integrations do not know of each other."""
-        a = min(first for first, _ in ranges.values())
-        b = max(last for _, last in ranges.values())
-        return dict.fromkeys(source.names, (a, b))
-
-    def apply(
-        self,
-        block: Block,
-        ranges: Ranges,
-        source: Source,
-        constants: Mapping[str, Any],
-        scratch: dict[str, Any] | None,
-    ) -> Block:
-        """Replace pixels of the rows asked for."""
-        span = self.input_ranges(ranges, source)
-        arrays = {name: block.rows(name, *span[name]) for name in source.names}
-        if scratch is None or not scratch["in_place"]:
-            arrays = {name: array.copy() for name, array in arrays.items()}
-        self.replace(arrays)
-        return Block(arrays, {n: a for n, (a, _) in span.items()}, dict(block.counts))
-
-    def replace(self, arrays: MutableMapping[str, np.ndarray]) -> None:
+    def change(self, arrays: dict[str, np.ndarray]) -> None:
         """Replace pixels of cubes (integration, y, x) in place."""
         from tso3dask.ops import pixel_replace
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tso3dask.graph.program import Block, Program, Ranges, Source
+from tso3dask.graph.program import Block, Program, Ranges, Source, rows_asked
 from tso3dask.graph.stages import FlagOutliers, Match
 from tso3dask.io.pixels import ArraySpec
 
@@ -47,7 +47,7 @@ class FillInTime:
         """SCI and ERR with a halo, everything else as asked for."""
         from tso3dask.ops.soss.infill import HALO
 
-        a, b = min(first for first, _ in ranges.values()), max(r[1] for r in ranges.values())
+        a, b = rows_asked(ranges)
         halo = max(0, a - HALO), min(self.nints, b + HALO)
         return {name: halo if name in ("sci", "err") else (a, b) for name in source.names}
 
@@ -62,7 +62,7 @@ class FillInTime:
         """Fill the rows asked for."""
         from tso3dask.ops.soss.infill import fill_all
 
-        a, b = min(first for first, _ in ranges.values()), max(r[1] for r in ranges.values())
+        a, b = rows_asked(ranges)
         first = block.first["sci"]
         if block.first["err"] != first:
             raise AssertionError("SCI and ERR begin at different integrations")

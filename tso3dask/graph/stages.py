@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tso3dask.config import PipelineParameters
-from tso3dask.graph.program import Block, Program, Ranges, Source
+from tso3dask.graph.program import Block, Pointwise, Program, Ranges, Source, rows_asked
 from tso3dask.ops import dq as dq_ops
 from tso3dask.ops import outliers
 from tso3dask.ops.medians import Window, nanmedian_image
@@ -26,10 +26,6 @@ __all__ = [
 
 TILE_BYTES = 48 * 10**6
 """Bytes of SCI that a tile through all integrations holds."""
-
-
-def _union(ranges: Ranges) -> tuple[int, int]:
-    return min(a for a, _ in ranges.values()), max(b for _, b in ranges.values())
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class FlagOutliers:
 
     def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
         """SCI and DQ with their halo, everything else as asked for."""
-        a, b = _union(ranges)
+        a, b = rows_asked(ranges)
         halo = self.window.input_range(a, b)
         return {name: halo if name in ("sci", "dq") else (a, b) for name in source.names}
 
@@ -73,7 +69,7 @@ class FlagOutliers:
         scratch: dict[str, Any] | None,
     ) -> Block:
         """Flag the rows asked for."""
-        a, b = _union(ranges)
+        a, b = rows_asked(ranges)
         halo = block.arrays["dq"]
         good = bool(dq_ops.any_good(halo, self.bad_bits)) or _segment_has_good(
             source, self.bad_bits, scratch
@@ -125,30 +121,13 @@ class FlagOutliers:
 
 
 @dataclass(frozen=True)
-class Match:
+class Match(Pointwise):
     """Make NaN in any array and DO_NOT_USE agree, without looking for outliers."""
 
-    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
-        """All arrays, for the rows asked for."""
-        return dict.fromkeys(source.names, _union(ranges))
-
-    def apply(
-        self,
-        block: Block,
-        ranges: Ranges,
-        source: Source,
-        constants: Mapping[str, Any],
-        scratch: dict[str, Any] | None,
-    ) -> Block:
-        """Match the rows asked for."""
-        a, b = _union(ranges)
-        arrays = {name: block.rows(name, a, b) for name in source.names}
-        if scratch is None or not scratch["in_place"]:
-            arrays = {name: array.copy() for name, array in arrays.items()}
-        dq = arrays.pop("dq")
-        outliers.match_nans_and_flags(arrays, dq)
-        arrays["dq"] = dq
-        return Block(arrays, dict.fromkeys(arrays, a), dict(block.counts))
+    def change(self, arrays: dict[str, np.ndarray]) -> None:
+        """Match cubes (integration, y, x) in place."""
+        values = {name: array for name, array in arrays.items() if name != "dq"}
+        outliers.match_nans_and_flags(values, arrays["dq"])
 
 
 def _segment_has_good(source: Source, bad_bits: int, scratch: dict[str, Any] | None) -> bool:
