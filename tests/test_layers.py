@@ -21,7 +21,7 @@ BELOW = {
     "step_table": {"values"},
     "config": {"errors", "step_table", "values"},
     "params": {"config", "errors"},
-    "ops": {"errors"},
+    "ops": {"errors", "schema"},
     "io": {"config", "errors", "params", "schema"},
     "simulation": {"errors"},
     "graph": {"config", "errors", "io", "ops", "schema", "tso3dask"},

@@ -1,10 +1,10 @@
-"""Names, dimensions, types and meanings of the variables of a segment dataset."""
+"""Names, dimensions, types and meanings of the variables of a segment; columns of spectra."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CUBES", "EXTENSIONS", "IMAGES", "VARIABLES", "Variable"]
+__all__ = ["CUBES", "EXTENSIONS", "EXTRACTED_COLUMNS", "IMAGES", "VARIABLES", "Variable"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,27 @@ IMAGES: tuple[str, ...] = tuple(v.name for v in VARIABLES.values() if v.dims == 
 
 EXTENSIONS: dict[str, str] = {v.extension: v.name for v in VARIABLES.values()}
 """Dataset name of each image extension."""
+
+EXTRACTED_COLUMNS: tuple[str, ...] = (
+    "FLUX",
+    "FLUX_ERROR",
+    "FLUX_VAR_POISSON",
+    "FLUX_VAR_RNOISE",
+    "FLUX_VAR_FLAT",
+    "SURF_BRIGHT",
+    "SB_ERROR",
+    "SB_VAR_POISSON",
+    "SB_VAR_RNOISE",
+    "SB_VAR_FLAT",
+    "DQ",
+    "BACKGROUND",
+    "BKGD_ERROR",
+    "BKGD_VAR_POISSON",
+    "BKGD_VAR_RNOISE",
+    "BKGD_VAR_FLAT",
+    "NPIXELS",
+)
+"""Columns of an EXTRACT1D table with one value per element along dispersion, in the table's order.
+
+WAVELENGTH, which is known before anything is extracted, comes before them.
+"""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tso3dask.config import Parameter, StepParameters, nearest
+from tso3dask.drop_in.files import write_parameter_file
 from tso3dask.errors import InputError
 from tso3dask.values import parse_value
 
@@ -89,6 +90,24 @@ class WithParameters:
     def explicit_parameters(self) -> dict[str, Any]:
         """Return the parameters that were set, default or not."""
         return dict(self._set)
+
+    def export_config(
+        self, filename: str | os.PathLike[str], include_metadata: bool = False
+    ) -> None:
+        """Write all parameters to a file that ``config_file`` and ``strun`` take.
+
+        Parameters
+        ----------
+        filename : path-like
+            The ASDF file to write.
+        include_metadata : bool
+            Add the fields that a reference file must have.
+        """
+        write_parameter_file(filename, self._exported(), include_metadata)
+
+    def _exported(self) -> dict[str, Any]:
+        """Content of the parameter file."""
+        raise NotImplementedError
 
     def _own_pars(self) -> dict[str, Any]:
         """All parameters but overrides, in the order of the table."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tso3dask.config import StepParameters, nearest
 from tso3dask.drop_in.attributes import UnknownAttributeError, WithParameters, table_of
-from tso3dask.drop_in.files import CLASSES, write_parameter_file
+from tso3dask.drop_in.files import CLASSES
 from tso3dask.drop_in.inputs import pipeline_source
 from tso3dask.drop_in.step import LOG_OPTIONS, Step, folder_of, refuse_hooks, told
 from tso3dask.drop_in.steps import STEP_CLASSES
@@ -205,22 +205,10 @@ class Tso3Pipeline(WithParameters):
             elif name in self.parameter_table:
                 setattr(self, name, value)
 
-    def export_config(
-        self, filename: str | os.PathLike[str], include_metadata: bool = False
-    ) -> None:
-        """Write all parameters to a file that ``config_file`` and ``strun`` take.
-
-        Parameters
-        ----------
-        filename : path-like
-            The ASDF file to write.
-        include_metadata : bool
-            Add the fields that a reference file must have.
-        """
-        tree = {
+    def _exported(self) -> dict[str, Any]:
+        return {
             "class": CLASSES["pipeline"],
             "name": self.name,
             "parameters": self._own_pars(),
             "steps": [step._exported() for step in self._steps.values()],
         }
-        write_parameter_file(filename, tree, include_metadata)

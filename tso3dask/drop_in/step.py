@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from tso3dask.config import STEPS, StepParameters, hook_name
 from tso3dask.drop_in.attributes import WithParameters, table_of
-from tso3dask.drop_in.files import read_step_file, write_parameter_file
+from tso3dask.drop_in.files import CLASSES, read_step_file
 from tso3dask.drop_in.inputs import is_model, metadata_of
 from tso3dask.errors import InputError, NotYetError
 from tso3dask.io.naming import product_file
@@ -201,23 +201,7 @@ class Step(WithParameters):
             if name in self.parameter_table:
                 setattr(self, name, value)
 
-    def export_config(
-        self, filename: str | os.PathLike[str], include_metadata: bool = False
-    ) -> None:
-        """Write the parameters to a file that ``config_file`` and ``strun`` take.
-
-        Parameters
-        ----------
-        filename : path-like
-            The ASDF file to write.
-        include_metadata : bool
-            Add the fields that a reference file must have.
-        """
-        write_parameter_file(filename, self._exported(), include_metadata)
-
     def _exported(self) -> dict[str, Any]:
-        from tso3dask.drop_in.files import CLASSES
-
         return {
             "class": CLASSES[self.step],
             "name": self.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from tso3dask.graph.files import Labels, ModelFile, Output
 from tso3dask.io.crfints import CrfintsSink
-from tso3dask.io.model_file import create_model_file, reopen_model_file
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member
@@ -24,36 +23,17 @@ SCENES = ("scene_model", "residual")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImagesFile(ModelFile):
-    """An image of each integration; a plain image if there is one integration.
+    """An image of each integration; a plain image if there is one integration."""
 
-    Attributes
-    ----------
-    attributes : mapping
-        Metadata beyond those of the member's primary header.
-    """
-
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    primary_only: bool = True
 
     def create(self, part: Path, labels: Labels) -> CrfintsSink:
         """Lay the file out."""
-        sink = create_model_file(
-            self.member.segment,
-            part,
-            model=self.model,
-            shape=self.shape,
-            arrays=self.arrays,
-            filename=labels.filename,
-            asn_pool=labels.asn_pool,
-            asn_table=labels.asn_table,
-            history=labels.history,
-            primary_only=True,
-            attributes=self.attributes,
-        )
-        return _by_integration(sink)
+        return _by_integration(super().create(part, labels))
 
     def reopen(self, part: Path) -> CrfintsSink:
         """Take up the file of an interrupted run."""
-        return _by_integration(reopen_model_file(part, self.shape))
+        return _by_integration(super().reopen(part))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -17,6 +17,7 @@ import numpy as np
 from tso3dask.io.crfints import CrfintsSink, crfints_size
 from tso3dask.io.model_file import create_model_file, model_file_size, reopen_model_file
 from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink, x1dints_size
+from tso3dask.schema import EXTRACTED_COLUMNS
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Outline
@@ -69,6 +70,16 @@ class Labels:
     asn_table: str | None
     asn_id: str | None
     history: Sequence[str] = ()
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Arguments that all writers take when a file is laid out."""
+        return {
+            "filename": self.filename,
+            "asn_pool": self.asn_pool,
+            "asn_table": self.asn_table,
+            "history": self.history,
+        }
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -148,12 +159,9 @@ class CubesFile(StepFile):
         return CrfintsSink.create(
             self.member.segment,
             part,
-            filename=labels.filename,
-            asn_pool=labels.asn_pool,
-            asn_table=labels.asn_table,
             exptype="science" if labels.asn_id else None,
             steps=self.steps,
-            history=labels.history,
+            **labels.shared,
         )
 
     def reopen(self, part: Path) -> CrfintsSink:
@@ -181,6 +189,10 @@ class ModelFile(StepFile):
         Stages of the program after which its rows are taken; None: what is measured.
     names : tuple of (str, str)
         Name of each array in a task and in the file (``sci``, ``err``, ``dq``).
+    primary_only : bool
+        Take of the member's metadata what its primary header holds.
+    attributes : mapping
+        Metadata beyond those.
     """
 
     model: str = "CubeModel"
@@ -188,6 +200,8 @@ class ModelFile(StepFile):
     arrays: tuple[str, ...] = ("sci", "err", "dq")
     point: int | None = None
     names: tuple[tuple[str, str], ...] = ()
+    primary_only: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def size(self, plan: Outline) -> int:
         """Bytes, about."""
@@ -201,10 +215,9 @@ class ModelFile(StepFile):
             model=self.model,
             shape=self.shape,
             arrays=self.arrays,
-            filename=labels.filename,
-            asn_pool=labels.asn_pool,
-            asn_table=labels.asn_table,
-            history=labels.history,
+            primary_only=self.primary_only,
+            attributes=self.attributes,
+            **labels.shared,
         )
 
     def reopen(self, part: Path) -> CrfintsSink:
@@ -244,12 +257,9 @@ class SpectraFile(StepFile):
         return X1dintsSink.create(
             part,
             self.specs,
-            filename=labels.filename,
-            asn_pool=labels.asn_pool,
-            asn_table=labels.asn_table,
             asn_id=labels.asn_id,
             steps=self.steps,
-            history=labels.history,
+            **labels.shared,
             one_member=True,
         )
 
@@ -269,15 +279,13 @@ def columns_of_spectra(
     spectrum: Any = None, calibrated: bool = True
 ) -> tuple[tuple[str, str], ...]:
     """Columns that tasks put into a table of spectra, as they name them and as the table does."""
-    from tso3dask.ops.spectrum import VECTOR_COLUMNS
-
     ending = "" if spectrum is None else spectrum.ending
     if ending:
         from tso3dask.graph.soss_tasks import COLUMNS
 
         rate = "" if calibrated else "_rate"
         return tuple((f"{name}{ending}{rate}", name) for name in COLUMNS)
-    return tuple((name, name) for name in VECTOR_COLUMNS if name != "WAVELENGTH")
+    return tuple((name, name) for name in EXTRACTED_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

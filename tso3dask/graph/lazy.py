@@ -24,6 +24,7 @@ from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment, open_segment
+from tso3dask.schema import EXTRACTED_COLUMNS
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -181,7 +182,7 @@ def spectrum_dataset(
     assert setup is not None
     bounds = chunk_bounds(chunks)
     graph, key, constants, factor = spectrum_prologue(job, token, len(bounds), pieces)
-    names = column_names()
+    names = list(EXTRACTED_COLUMNS)
     layer = f"spectra-{token}"
     tasks = {
         (layer, i): (spectral_block, key, a, b, constants[i], factor, names)
@@ -200,13 +201,6 @@ def spectrum_dataset(
         token=f"spectra-{token}",
     )
     return label_spectra(segment, setup, arrays, coordinates(segment) if coords is None else coords)
-
-
-def column_names() -> list[str]:
-    """Vector columns of EXTRACT1D but the wavelength."""
-    from tso3dask.ops.spectrum import VECTOR_COLUMNS
-
-    return [name for name in VECTOR_COLUMNS if name != "WAVELENGTH"]
 
 
 def label_spectra(

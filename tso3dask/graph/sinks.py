@@ -292,15 +292,9 @@ def _history(run_id: str) -> list[str]:
 def _new_crfints(
     plan: Outline, member: Member, part: Path, filename: str, run_id: str
 ) -> CrfintsSink:
-    association = plan.observation.association
+    labels = _labels(plan, filename, run_id)
     return CrfintsSink.create(
-        member.segment,
-        part,
-        filename=filename,
-        asn_pool=association.member_pool,
-        asn_table=association.table_name if association.asn_id else None,
-        exptype="science" if association.asn_id else None,
-        history=_history(run_id),
+        member.segment, part, exptype="science" if labels.asn_id else None, **labels.shared
     )
 
 
@@ -321,14 +315,11 @@ def _new_x1dints(
     return X1dintsSink.create(
         part,
         specs,
-        filename=filename,
-        asn_pool=association.member_pool,
-        asn_table=association.table_name if association.asn_id else None,
         asn_id=association.asn_id,
         steps=step_status(plan),
         attributes=attributes,
         members=[member.segment for member in plan.members],
-        history=_history(run_id),
+        **_labels(plan, filename, run_id).shared,
     )
 
 

@@ -21,6 +21,7 @@ from tso3dask.graph.soss_tasks import SegmentExtraction, SossJob, soss_prologue
 from tso3dask.graph.stages import FlagOutliers
 from tso3dask.io.bestrefs import find_references
 from tso3dask.io.segment import Segment
+from tso3dask.schema import EXTRACTED_COLUMNS
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -106,13 +107,13 @@ def _datasets(
     rows: int,
     token: str,
 ) -> dict[int, xr.Dataset]:
-    from tso3dask.graph.lazy import column_names, label_spectra
+    from tso3dask.graph.lazy import label_spectra
 
     path = str(segment.path)
     job = SossJob.of(setup.orders, member=0, program=program, sub_block=rows, path=path)
     prologue, shared = soss_prologue(program, setup, path, token)
     key = f"job-{token}"
-    names = column_names()
+    names = list(EXTRACTED_COLUMNS)
     layer = f"soss-orders-{token}"
     tasks = {
         (layer, i): (soss_block, key, a, b, shared, names)

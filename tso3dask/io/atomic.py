@@ -17,6 +17,7 @@ __all__ = [
     "check_space",
     "commit",
     "discard",
+    "laid_out",
     "new_run_id",
     "part_path",
     "stale_parts",
@@ -88,6 +89,26 @@ def discard(part: str | os.PathLike[str]) -> None:
     """Remove an unfinished file; one that cannot be removed is no error."""
     with contextlib.suppress(OSError):
         Path(part).unlink()
+
+
+@contextlib.contextmanager
+def laid_out(part: str | os.PathLike[str]) -> Iterator[int]:
+    """Open a new unfinished file and yield its descriptor; if the block raises, it is removed.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
+    try:
+        with open(part, "wb") as stream:
+            yield stream.fileno()
+    except OSError as error:
+        discard(part)
+        raise RunError(f"{part}: cannot be written ({error.strerror})") from error
+    except BaseException:
+        discard(part)
+        raise
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
-from tso3dask.io.atomic import check_space, discard
+from tso3dask.io.atomic import check_space, laid_out
 from tso3dask.io.blend import schema_attributes, stored_attributes
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.fits_bytes import (
@@ -114,15 +114,8 @@ def create_model_file(
         )
     part = Path(part_path)
     check_space(part.parent, model_file_size(shape), filename)
-    try:
-        with open(part, "wb") as stream:
-            specs, size = _write(stream.fileno(), str(part), headers, content, shape)
-    except OSError as error:
-        discard(part)
-        raise RunError(f"{part}: cannot be written ({error.strerror})") from error
-    except BaseException:
-        discard(part)
-        raise
+    with laid_out(part) as target:
+        specs, size = _write(target, str(part), headers, content, shape)
     return CrfintsSink(str(part), size, specs)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tso3dask.io.segment import Segment
+from tso3dask.schema import EXTRACTED_COLUMNS
 
 __all__ = [
     "NUMBER",
     "TIMES",
-    "VECTORS",
     "WAVELENGTH",
     "SpectrumSpec",
     "record_dtype",
@@ -24,26 +24,6 @@ NUMBER = "INT_NUM"
 """Column of integration numbers."""
 WAVELENGTH = "WAVELENGTH"
 """Column of wavelengths."""
-VECTORS = (
-    "FLUX",
-    "FLUX_ERROR",
-    "FLUX_VAR_POISSON",
-    "FLUX_VAR_RNOISE",
-    "FLUX_VAR_FLAT",
-    "SURF_BRIGHT",
-    "SB_ERROR",
-    "SB_VAR_POISSON",
-    "SB_VAR_RNOISE",
-    "SB_VAR_FLAT",
-    "DQ",
-    "BACKGROUND",
-    "BKGD_ERROR",
-    "BKGD_VAR_POISSON",
-    "BKGD_VAR_RNOISE",
-    "BKGD_VAR_FLAT",
-    "NPIXELS",
-)
-"""Vector columns that an extraction gives."""
 TIMES = ("MJD-BEG", "MJD-AVG", "MJD-END", "TDB-BEG", "TDB-MID", "TDB-END")
 """Columns of times, days."""
 
@@ -122,7 +102,7 @@ def record_dtype(width: int) -> np.dtype:
     Unsigned integers are stored as signed ones with an offset, as FITS tables do.
     """
     fields: list[tuple] = [(NUMBER, ">i4"), (WAVELENGTH, ">f8", (width,))]
-    fields += [(name, ">i4" if name == "DQ" else ">f8", (width,)) for name in VECTORS]
+    fields += [(name, ">i4" if name == "DQ" else ">f8", (width,)) for name in EXTRACTED_COLUMNS]
     fields += [("N_ALONGDISP", ">i4"), ("SEGMENT", ">i4")]
     fields += [(name, ">f8") for name in TIMES]
     return np.dtype(fields)
@@ -138,7 +118,7 @@ def spectrum_units(flux: str, surface_brightness: str) -> dict[str, str]:
     """
     squares = {"Jy": "Jy^2", "MJy/sr": "MJy^2 / sr^2", "DN/s": "DN^2 / s^2"}
     units = {WAVELENGTH: "um"}
-    for name in VECTORS:
+    for name in EXTRACTED_COLUMNS:
         if name in ("DQ", "NPIXELS"):
             continue
         unit = flux if name.startswith("FLUX") else surface_brightness

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from tso3dask.errors import RunError
-from tso3dask.io.atomic import check_space, commit, discard
+from tso3dask.io.atomic import check_space, commit, discard, laid_out
 from tso3dask.io.fits_bytes import pwrite_all, quiet_cards
 from tso3dask.io.segment import Segment
 from tso3dask.io.spectrum_spec import (
     NUMBER,
     TIMES,
-    VECTORS,
     WAVELENGTH,
     SpectrumSpec,
     record_dtype,
     spectrum_units,
 )
+from tso3dask.schema import EXTRACTED_COLUMNS
 
 __all__ = ["SpectrumSpec", "X1dintsSink", "record_dtype", "spectrum_units", "x1dints_size"]
 
@@ -144,25 +144,17 @@ class X1dintsSink:
         part = Path(part_path)
         check_space(part.parent, layout.size, filename)
         tables = []
-        try:
-            with open(part, "wb") as stream:
-                target = stream.fileno()
-                for piece in layout.pieces:
-                    pwrite_all(target, piece.header, piece.offset)
-                    place = piece.offset + len(piece.header)
-                    if piece.spec is None:
-                        pwrite_all(target, piece.data, place)
-                        continue
-                    spec = specs[piece.spec]
-                    tables.append(_Table(place, spec.nints, spec.width))
-                    _fill_known(target, place, spec)
-                os.ftruncate(target, layout.size)
-        except OSError as error:
-            discard(part)
-            raise RunError(f"{part}: cannot be written ({error.strerror})") from error
-        except BaseException:
-            discard(part)
-            raise
+        with laid_out(part) as target:
+            for piece in layout.pieces:
+                pwrite_all(target, piece.header, piece.offset)
+                place = piece.offset + len(piece.header)
+                if piece.spec is None:
+                    pwrite_all(target, piece.data, place)
+                    continue
+                spec = specs[piece.spec]
+                tables.append(_Table(place, spec.nints, spec.width))
+                _fill_known(target, place, spec)
+            os.ftruncate(target, layout.size)
         first, last = layout.pieces[0], layout.pieces[-1]
         return cls(str(part), layout.size, len(first.header), last.offset, tuple(tables))
 
@@ -220,13 +212,13 @@ class X1dintsSink:
             Bytes written.
         """
         place = self.tables[table]
-        unknown = [name for name in columns if name not in VECTORS and name != WAVELENGTH]
+        unknown = [n for n in columns if n not in (*EXTRACTED_COLUMNS, WAVELENGTH)]
         if unknown:
             raise ValueError(f"{self.path}: {unknown[0]!r} is not an extracted column")
         if not 0 <= a < b <= place.nrows:
             raise ValueError(f"{self.path}: rows {a}..{b} outside 0..{place.nrows}")
         record = record_dtype(place.width)
-        names = ((WAVELENGTH,) if WAVELENGTH in columns else ()) + VECTORS
+        names = ((WAVELENGTH,) if WAVELENGTH in columns else ()) + EXTRACTED_COLUMNS
         part = np.dtype([(name, record[name]) for name in names])
         head = 4 if WAVELENGTH in columns else 4 + 8 * place.width
         start = place.offset + head

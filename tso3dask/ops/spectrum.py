@@ -11,30 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tso3dask.schema import EXTRACTED_COLUMNS
+
 __all__ = ["DO_NOT_USE", "VECTOR_COLUMNS", "Spectra", "column_units", "spectral_columns"]
 
 DO_NOT_USE = 1
 
-VECTOR_COLUMNS = (
-    "WAVELENGTH",
-    "FLUX",
-    "FLUX_ERROR",
-    "FLUX_VAR_POISSON",
-    "FLUX_VAR_RNOISE",
-    "FLUX_VAR_FLAT",
-    "SURF_BRIGHT",
-    "SB_ERROR",
-    "SB_VAR_POISSON",
-    "SB_VAR_RNOISE",
-    "SB_VAR_FLAT",
-    "DQ",
-    "BACKGROUND",
-    "BKGD_ERROR",
-    "BKGD_VAR_POISSON",
-    "BKGD_VAR_RNOISE",
-    "BKGD_VAR_FLAT",
-    "NPIXELS",
-)
+VECTOR_COLUMNS = ("WAVELENGTH", *EXTRACTED_COLUMNS)
 """Names of the columns with one value per element along dispersion, in the table's order."""
 
 Columns = dict[str, NDArray[np.generic]]
