@@ -13,19 +13,6 @@ import tso3dask as tso3
 from tso3dask.errors import InputError
 from tso3dask.graph.chunking import BASE_MEMORY
 from tso3dask.io import wcs as wcs_module
-from tso3dask.io.pixels import ArraySpec
-
-
-@pytest.fixture
-def no_pixels(monkeypatch):
-    real = ArraySpec.read
-
-    def read(self, *args, **kwargs):
-        assert len(self.shape) == 2, f"pixels of {self.path} were read"
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(ArraySpec, "read", read)
-    monkeypatch.setattr(ArraySpec, "read_region", None)
 
 
 @pytest.fixture

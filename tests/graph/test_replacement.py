@@ -12,7 +12,6 @@ from tso3dask.config import UnsupportedParameterError
 from tso3dask.errors import InputError
 from tso3dask.graph import lazy
 from tso3dask.graph.arrays import program_of
-from tso3dask.io.pixels import ArraySpec
 from tso3dask.ops import pixel_replace
 from tso3dask.ops.outliers import match_nans_and_flags
 
@@ -40,17 +39,6 @@ def same(one, other):
 
 def leaves(tree):
     return {leaf.path: leaf.to_dataset().compute(scheduler="synchronous") for leaf in tree.leaves}
-
-
-@pytest.fixture
-def no_pixels(monkeypatch):
-    real = ArraySpec.read
-
-    def read(self, *args, **kwargs):
-        assert len(self.shape) == 2, f"pixels of {self.path} were read"
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(ArraySpec, "read", read)
 
 
 @pytest.fixture(params=["spectra", "detectors"])

@@ -15,7 +15,7 @@ from unittest import mock
 from compare import KINDS, Comparison, compare_folders
 from jwst_oracle import quick, run_jwst, silent
 
-__all__ = ["Case", "Input", "Outcome", "run_case", "run_ours"]
+__all__ = ["Case", "Input", "Outcome", "agree", "keep_records", "run_case", "run_ours"]
 
 Steps = dict[str, dict[str, Any]]
 
@@ -131,6 +131,14 @@ def run_case(case: Case, folder: Path) -> Outcome:
             ours, theirs, case.name, (*KINDS, *case.files), models=case.models
         )
     return Outcome(given, ours, theirs, comparison, list(result.notes))
+
+
+def agree(outcome: Outcome) -> set[str]:
+    """Fail if a product differs; keep the differences and return the products compared."""
+    left = outcome.comparison.unexplained({})
+    assert not left, "\n".join([f"{len(left)} findings", *left[:40]])
+    keep_records(outcome.comparison)
+    return {product for product, _ in outcome.comparison.records}
 
 
 def keep_records(comparison: Comparison) -> None:

@@ -17,9 +17,10 @@ import xarray as xr
 
 from tso3dask.config import hook_name
 from tso3dask.errors import InputError, NotYetError, Tso3Error
-from tso3dask.graph import lazy, steps
+from tso3dask.graph import steps
 from tso3dask.graph.dataset import source_dataset
 from tso3dask.graph.files import CubesFile, SpectraFile, StepFile, TableFile
+from tso3dask.graph.lazy_photometry import in_a_row
 from tso3dask.graph.stages import flag_stage
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def columns_of(tables: Sequence[xr.Dataset]) -> dict[str, tuple[Any, str | None]
     InputError
         If a variable is not one number per row.
     """
-    joined = tables[0] if len(tables) == 1 else lazy.in_a_row(tables)
+    joined = tables[0] if len(tables) == 1 else in_a_row(tables)
     columns = {}
     for name, variable in joined.compute(scheduler="synchronous").data_vars.items():
         if variable.dims != ("integration",):

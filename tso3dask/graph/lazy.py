@@ -13,18 +13,13 @@ from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError
 from tso3dask.graph.arrays import picked_arrays, settled
-from tso3dask.graph.build import Pieces, gather, imaging_graph, spectrum_prologue
-from tso3dask.graph.chunking import chunk_bounds
-from tso3dask.graph.dataset import coordinates, program_dataset
-from tso3dask.graph.extraction import SpectrumJob, spectral_block
-from tso3dask.graph.imaging import ImagingJob, ImagingSetup, photometry_table
+from tso3dask.graph.dataset import program_dataset
+from tso3dask.graph.extraction import SpectrumJob
+from tso3dask.graph.imaging import ImagingJob
+from tso3dask.graph.lazy_photometry import in_a_row, photometry_dataset
+from tso3dask.graph.lazy_spectra import spectrum_dataset, white_light
 from tso3dask.graph.program import Program
-from tso3dask.graph.soss import OrderSetup
-from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import median_prologue
-from tso3dask.io.journal import ChunkResult
-from tso3dask.io.segment import Segment, open_segment
-from tso3dask.schema import EXTRACTED_COLUMNS
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -36,18 +31,9 @@ __all__ = [
     "member_datasets",
     "phot",
     "replaced",
-    "spectrum_dataset",
     "whtlt",
     "x1dints",
 ]
-
-_MEANINGS = {
-    "flux": "flux of the source",
-    "surf_bright": "surface brightness of the source",
-    "background": "background per pixel",
-    "npixels": "weight of the pixels that were summed",
-    "dq": "data quality bits",
-}
 
 
 def _in_time(plan: Outline) -> list[Member]:
@@ -147,94 +133,6 @@ def x1dints(plan: Outline) -> xr.DataTree:
     return xr.DataTree.from_dict(datasets)
 
 
-def spectrum_dataset(
-    segment: Segment,
-    job: SpectrumJob,
-    chunks: Sequence[int],
-    token: str,
-    pieces: Pieces | None = None,
-    upstream: Sequence[da.Array] = (),
-    coords: Mapping[str, Any] | None = None,
-) -> xr.Dataset:
-    """Lazy spectra of one segment.
-
-    Parameters
-    ----------
-    segment : Segment
-        For coordinates and attributes.
-    job : SpectrumJob
-        Program and extraction.
-    chunks : sequence of int
-        Lengths along ``integration``.
-    token : str
-        Content name.
-    pieces, upstream : sequence, optional
-        Cubes of each chunk and the arrays that they are chunks of, for a job without a program.
-    coords : mapping, optional
-        Numbers and times of the integrations; those of the segment by default.
-
-    Returns
-    -------
-    xarray.Dataset
-        Columns of the EXTRACT1D table in lower case, (integration, dispersion).
-    """
-    setup = job.setup
-    assert setup is not None
-    bounds = chunk_bounds(chunks)
-    graph, key, constants, factor = spectrum_prologue(job, token, len(bounds), pieces)
-    names = list(EXTRACTED_COLUMNS)
-    layer = f"spectra-{token}"
-    tasks = {
-        (layer, i): (spectral_block, key, a, b, constants[i], factor, names)
-        for i, (a, b) in enumerate(bounds)
-    }
-    outputs = {
-        n.lower(): ((setup.wavelength.size,), "uint32" if n == "DQ" else "float64") for n in names
-    }
-    arrays = picked_arrays(
-        layer,
-        tasks,
-        outputs,
-        chunks,
-        extra=graph.tasks,
-        upstream=upstream,
-        token=f"spectra-{token}",
-    )
-    return label_spectra(segment, setup, arrays, coordinates(segment) if coords is None else coords)
-
-
-def label_spectra(
-    segment: Segment,
-    setup: SpectrumSetup | OrderSetup,
-    arrays: Mapping[str, Any],
-    times: Mapping[str, Any],
-) -> xr.Dataset:
-    """Give spectra their names, units and coordinates."""
-    variables = {}
-    for name, data in arrays.items():
-        own = {"long_name": _MEANINGS.get(name, name.replace("_", " "))}
-        if name.upper() in setup.units:
-            own["units"] = setup.units[name.upper()]
-        variables[name] = xr.Variable(("integration", "dispersion"), data, own)
-    coords: dict[str, Any] = dict(times)
-    coords["wavelength"] = xr.Variable(
-        "dispersion", setup.wavelength, {"units": "um", "long_name": "wavelength"}
-    )
-    attrs: dict[str, Any] = {
-        "path": str(segment.path),
-        "exp_type": segment.exp_type,
-        "detector": segment.detector,
-        "spectral_order": setup.spectral_order,
-        "slit_name": setup.slit_name or "",
-        "source_type": setup.source_type or "",
-        "dispaxis": setup.dispaxis,
-        "ra": setup.ra,
-        "dec": setup.dec,
-        "limits": None if setup.limits is None else list(setup.limits),
-    }
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
-
-
 def phot(plan: Outline) -> xr.Dataset:
     """Photometry table as a dataset, rows in association order."""
     if "phot" not in plan.products:
@@ -252,111 +150,6 @@ def phot(plan: Outline) -> xr.Dataset:
         label = f"{member.label}-lazy-{tokenize(plan.token, member.chunks)[:16]}"
         parts.append(photometry_dataset(member.segment, job, member.chunks, label))
     return in_a_row(parts)
-
-
-def in_a_row(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Join tables of one column per variable; NaN where a part has no such column."""
-    first = parts[0]
-    variables = {}
-    for name in dict.fromkeys(name for part in parts for name in part):
-        pieces = [
-            part[name].data if name in part else da.full(part.sizes["integration"], np.nan)
-            for part in parts
-        ]
-        attrs = next(part[name].attrs for part in parts if name in part)
-        variables[name] = xr.Variable("integration", da.concatenate(pieces), attrs)
-    coords = {
-        name: xr.Variable("integration", np.concatenate([p[name].values for p in parts]), c.attrs)
-        for name, c in first.coords.items()
-    }
-    return xr.Dataset(variables, coords=coords, attrs=first.attrs)
-
-
-def photometry_dataset(
-    segment: Segment,
-    job: ImagingJob,
-    chunks: Sequence[int],
-    label: str,
-    pieces: Pieces | None = None,
-    upstream: Sequence[da.Array] = (),
-) -> xr.Dataset:
-    """Lazy photometry of one segment; its rows are one chunk."""
-    setup = job.setup
-    assert setup is not None
-    graph = imaging_graph(job, chunks, label, pieces=pieces)
-    layer = f"photometry-{label}"
-    centres = graph.passes.get("centre", [])
-    columns = photometry_units(setup)
-    tasks = {
-        (layer, 0): (
-            member_photometry,
-            str(segment.path),
-            setup,
-            graph.passes["measure"],
-            centres,
-            list(columns),
-        )
-    }
-    outputs: dict[str, tuple[tuple[int, ...], Any]] = {n: ((), "float64") for n in columns}
-    arrays = picked_arrays(
-        layer,
-        tasks,
-        outputs,
-        [sum(chunks)],
-        extra=graph.tasks,
-        upstream=upstream,
-        token=layer,
-    )
-    variables = {
-        name: xr.Variable("integration", arrays[name], {} if unit is None else {"units": unit})
-        for name, unit in columns.items()
-    }
-    dataset = xr.Dataset(variables, coords=coordinates(segment))
-    names = ("radius", "radius_inner", "radius_outer")
-    dataset.attrs |= {"path": str(segment.path), "exp_type": segment.exp_type}
-    dataset.attrs |= dict(zip(names, setup.radii, strict=True))
-    return dataset
-
-
-def photometry_units(setup: ImagingSetup) -> dict[str, str | None]:
-    """Columns of the photometry table that a setup gives, with units, without measuring."""
-    from tso3dask.ops.photometry import photometry_columns
-
-    names = ["aperture_sum", "aperture_sum_err"]
-    if not setup.whole_array:
-        names += ["aperture_area", "annulus_sum", "annulus_sum_err", "annulus_area"]
-    one = np.ones(1)
-    found = None
-    if setup.centroid:
-        keys = ("centroid_x", "centroid_y", "psf_width_x", "psf_width_y", "psf_flux")
-        found = dict.fromkeys(keys, one)
-    columns = photometry_columns(
-        dict.fromkeys(names, one),
-        unit=setup.unit,
-        mjd=one, bjd_tdb=one, x=one, y=one, ra=one, dec=one,
-        centroids=found,
-    )  # fmt: skip
-    return {name: column.unit for name, column in columns.items()}
-
-
-def member_photometry(
-    path: str,
-    setup: ImagingSetup,
-    measured: list[ChunkResult],
-    centres: list[ChunkResult],
-    names: Sequence[str],
-) -> tuple[np.ndarray, ...]:
-    """Task: columns of the photometry table of one segment."""
-    from tso3dask.graph.integration_times import segment_times
-
-    segment = open_segment(path)
-    found = gather(centres).rows if centres else None
-    times = segment_times(segment)
-    table = photometry_table(segment, setup, times, gather(measured).rows, found)
-    missing = np.full(segment.nints, np.nan)
-    return tuple(
-        np.asarray(table[name].values if name in table else missing, float) for name in names
-    )
 
 
 def whtlt(plan: Outline) -> xr.Dataset:
@@ -419,48 +212,6 @@ def placed_rows(blocks: list[np.ndarray], rows: list[np.ndarray]) -> tuple[np.nd
     """Task: columns made of rows of all blocks in a row; the place after the last one is NaN."""
     series = np.concatenate([*blocks, [np.nan]])
     return tuple(series[places] for places in rows)
-
-
-def white_light(
-    spectra: xr.Dataset, min_wavelength: float = -1.0, max_wavelength: float = 1e10
-) -> xr.DataArray:
-    """Sum spectra over a range of wavelengths.
-
-    Parameters
-    ----------
-    spectra : Dataset
-        With ``flux`` (integration, dispersion) and the coordinate ``wavelength``.
-    min_wavelength, max_wavelength : float
-        Inclusive limits, micrometres.
-
-    Returns
-    -------
-    DataArray
-        (integration,); NaN where an integration has no flux in range.
-    """
-    from tso3dask.ops.whitelight import white_light_sums
-
-    flux = spectra["flux"]
-    wavelength = np.asarray(spectra["wavelength"].values)
-    data = flux.transpose("integration", "dispersion").data
-    if isinstance(data, da.Array):
-        data = data.rechunk({1: -1})
-        summed = data.map_blocks(
-            white_light_sums,
-            wavelength,
-            min_wavelength,
-            max_wavelength,
-            drop_axis=1,
-            dtype="float64",
-            meta=np.empty(0),
-        )
-    else:
-        summed = white_light_sums(np.asarray(data), wavelength, min_wavelength, max_wavelength)
-    coords = {k: v for k, v in flux.coords.items() if v.dims == ("integration",)}
-    attrs = {"units": flux.attrs.get("units", ""), "long_name": "flux summed over wavelength"}
-    if "path" in spectra.attrs:
-        attrs["path"] = spectra.attrs["path"]
-    return xr.DataArray(summed, dims="integration", coords=coords, attrs=attrs, name="white_light")
 
 
 _MAKERS = {"crfints": crfints, "x1dints": x1dints, "phot": phot, "whtlt": whtlt}

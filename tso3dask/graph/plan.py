@@ -13,10 +13,7 @@ import dask
 import dask.threaded
 
 from tso3dask.config import (
-    NOT_APPLICABLE,
     PipelineParameters,
-    Support,
-    parameters_of,
     parse_steps,
 )
 from tso3dask.errors import InputError, NotYetError
@@ -25,8 +22,9 @@ from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
+from tso3dask.graph.relevance import left_out, needed_references
 from tso3dask.graph.replacement import ReplacePixels, member_replacements, trace_model_status
-from tso3dask.graph.soss import SossSetup, needed_references, soss_setups
+from tso3dask.graph.soss import SossSetup, soss_setups
 from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
@@ -290,7 +288,7 @@ def make_plan(
         parameters, found_parameters = over_crds_parameters(parameters, observation.first)
     names = product_names(association.name, association.members, association.asn_id)
     kind = mode_of(observation)
-    needed, mandatory = _needed_references(observation, parameters, kind)
+    needed, mandatory = needed_references(observation, parameters, kind)
     references = find_references(parameters, observation.segments, needed, mandatory)
     notes = [*association.notes, *parameters.notes, *found_parameters.notes, *observation.notes]
     setups, found = _setups(observation, parameters, kind, references)
@@ -298,7 +296,7 @@ def make_plan(
     if kind == "soss":
         orders, found_here = soss_setups(observation.segments, parameters, references)
         found = [*found, *found_here]
-    notes += [*found, *_left_out(observation, parameters, kind)]
+    notes += [*found, *left_out(observation, parameters, kind)]
     replaced, found = member_replacements(observation.segments, parameters)
     if any(orders) and parameters.hooks:
         raise NotYetError("hooks: not supported yet with the extraction of NIRISS SOSS")
@@ -357,59 +355,6 @@ def _crds_in_use(
 ) -> tuple[str, str] | None:
     asked = any(file.from_crds for files in references for file in files.values())
     return context_in_use() if asked or parameters.asked else None
-
-
-def _needed_references(
-    observation: Observation, parameters: PipelineParameters, kind: str
-) -> tuple[list[str], list[str]]:
-    first = observation.first
-    if kind == "imaging" and not parameters.tso_photometry.skip:
-        return (["gain"], ["gain"]) if first.get("BUNIT") == "DN/s" else ([], [])
-    if kind == "spectroscopy" and not parameters.extract_1d.skip:
-        corrects = parameters.extract_1d.apply_apcorr and any(
-            s.instrument in ("MIRI", "NIRSPEC") and s.text("SRCTYPE") == "POINT"
-            for s in observation.segments
-        )
-        if parameters.extract_1d.extraction_type == "optimal":
-            corrects &= parameters.override("psf") in (None, NOT_APPLICABLE)
-        fits = parameters.extract_1d.extraction_type != "box"
-        return ["extract1d", *["apcorr"] * corrects, *["psf"] * fits], []
-    if kind == "soss":
-        return needed_references(observation.segments, parameters)
-    return [], []
-
-
-def _left_out(observation: Observation, parameters: PipelineParameters, kind: str) -> Iterable[str]:
-    """Notes on parameters and references that were given and are of no use here."""
-    spectral = ("extract_1d", "white_light", "photom", "pixel_replace", "adaptive_trace_model")
-    idle = spectral if kind == "imaging" else ("tso_photometry",)
-    for name in idle:
-        named = [p for p in sorted(parameters.explicit) if p.startswith(f"{name}.")]
-        named = [p for p in named if ".override_" not in p and _matters(p, parameters)]
-        if named:
-            yield f"{name} has no part in {observation.exp_type}: {', '.join(named)} left out"
-    step = parameters.extract_1d
-    given = parameters.override("apcorr") not in (None, "N/A")
-    if kind != "spectroscopy" or step.skip or not step.apply_apcorr or not given:
-        return
-    if observation.first.instrument not in ("MIRI", "NIRSPEC"):
-        yield (
-            f"override_apcorr: spectra of {observation.exp_type} have no aperture correction; "
-            "it is left out"
-        )
-
-
-def _matters(full_name: str, parameters: PipelineParameters) -> bool:
-    """Whether a user who set a parameter expects something of it.
-
-    Not of leaving a step out, nor of the defaults, all of which exported files hold; what has no
-    effect anywhere has a note of its own.
-    """
-    step, name = full_name.split(".")
-    parameter = parameters_of(step)[name]
-    if parameter.support is Support.NO_EFFECT or (name == "skip" and parameter.default is False):
-        return False
-    return bool(getattr(parameters.step(step), name) != parameter.default)
 
 
 def _program(

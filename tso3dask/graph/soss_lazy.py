@@ -107,7 +107,7 @@ def _datasets(
     rows: int,
     token: str,
 ) -> dict[int, xr.Dataset]:
-    from tso3dask.graph.lazy import label_spectra
+    from tso3dask.graph.lazy_spectra import label_spectra
 
     path = str(segment.path)
     job = SossJob.of(setup.orders, member=0, program=program, sub_block=rows, path=path)

@@ -20,12 +20,13 @@ from dask.tokenize import tokenize
 
 from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
-from tso3dask.graph import lazy
 from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bounds
 from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, imaging_setup
+from tso3dask.graph.lazy_photometry import photometry_dataset
+from tso3dask.graph.lazy_spectra import spectrum_dataset, white_light
 from tso3dask.graph.optimal import fit_image, settled_setup
 from tso3dask.graph.program import Block, Source
 from tso3dask.graph.replacement import member_replacements, replace_stage
@@ -39,8 +40,6 @@ from tso3dask.ops.medians import nanmedian_image
 from tso3dask.schema import CUBES
 
 __all__ = ["extract_1d", "outlier_detection", "pixel_replace", "tso_photometry", "white_light"]
-
-white_light = lazy.white_light
 
 _MATCHING = (FlagOutliers, Match)
 """Stages after which NaN and DO_NOT_USE agree."""
@@ -323,7 +322,7 @@ def spectra_of(
     token = tokenize(names, _content(setup), content)
     chunks = _chunks(dataset, "integration")
     times = {str(k): v for k, v in dataset.coords.items() if v.dims == ("integration",)}
-    spectra = lazy.spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
+    spectra = spectrum_dataset(segment, job, chunks, token, pieces, upstream, times)
     for step in ("outlier_detection", "pixel_replace"):
         if step in dataset.attrs:
             spectra.attrs[step] = dataset.attrs[step]
@@ -412,7 +411,7 @@ def photometry_of(
     token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], content)
     job = ImagingJob(0, program, _rows(segment), str(segment.path), setup)
     chunks = _chunks(dataset, "integration")
-    return lazy.photometry_dataset(segment, job, chunks, token, pieces, upstream)
+    return photometry_dataset(segment, job, chunks, token, pieces, upstream)
 
 
 def _rows(segment: Segment) -> int:
