@@ -12,7 +12,8 @@ def model(**changes):
     numbers = {name: np.arange(5.0) for name in ("background", "shift_y", "shift_x", "width")}
     values = {
         "identity": "one", "image": image, "variance": zero + 1, "gradient_y": zero + 2,
-        "gradient_x": zero - 1, "dead": no, "region": ~no, "first": -2,
+        "gradient_x": zero - 1, "curvature": zero + 3, "dead": no, "region": ~no, "dispaxis": 1,
+        "centre": np.ones(4), "fitted": ("brightness",), "scatter": 1.0, "first": -2,
         "brightness": 1 + np.arange(5.0),
     }  # fmt: skip
     return ExposureModel(**(values | numbers | changes))
@@ -20,7 +21,7 @@ def model(**changes):
 
 def test_expected_image():
     whole = model()
-    expected = 3 * (whole.image + 2 * 2 - 2 * 1) + 2
+    expected = 3 * (whole.image + 2 * 2 - 2 * 1 + 2 * 3) + 2
     np.testing.assert_array_equal(whole.expected(0), expected)
     assert whole.expected(0).dtype == np.float32
 
