@@ -156,3 +156,51 @@ def test_every_row_of_the_table_is_whole_and_accepts_its_default():
 def test_wavelengths_of_the_white_light_are_in_order():
     with pytest.raises(InputError, match=r"min_wavelength is 3\.0, max_wavelength 2\.0"):
         parse_steps({"white_light": {"min_wavelength": 3.0, "max_wavelength": "2"}})
+
+
+def test_own_parameters_of_outlier_detection_change_nothing_by_default():
+    step = parse_steps().outlier_detection
+    assert not step.own and not step.needs_model
+    assert parse_steps({"outlier_detection": {"on_excess": "warn", "grow": 0}}) == parse_steps()
+
+
+@pytest.mark.parametrize(
+    ("values", "needs_model"),
+    [
+        ({"nan_aware": True}, False),
+        ({"boundary": "exposure"}, False),
+        ({"grow": 1}, False),
+        ({"scale_brightness": True}, True),
+        ({"noise": "model"}, True),
+        ({"max_flagged": 0.2, "on_excess": "stop"}, True),
+    ],
+)
+def test_which_own_parameters_need_the_model_of_the_exposure(values, needs_model):
+    step = parse_steps({"outlier_detection": values}).outlier_detection
+    assert step.own and step.needs_model is needs_model
+    skipped = parse_steps({"outlier_detection": {**values, "skip": True}}).outlier_detection
+    assert not skipped.needs_model
+
+
+def test_replacement_in_time_needs_the_model_of_the_exposure():
+    assert parse_steps(
+        {"pixel_replace": {"algorithm": "temporal", "skip": False}}
+    ).pixel_replace.needs_model
+    assert not parse_steps({"pixel_replace": {"algorithm": "temporal"}}).pixel_replace.needs_model
+    assert not parse_steps({"pixel_replace": {"skip": False}}).pixel_replace.needs_model
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"on_excess": "stop"}, "needs max_flagged"),
+        ({"max_flagged": 1.5}, "expected a share, 0 to 1"),
+        ({"max_flagged": -0.1}, "max_flagged"),
+        ({"grow": -1}, ">= 0"),
+        ({"boundary": "visit"}, "segment, exposure"),
+        ({"noise": "mad"}, "err, model"),
+    ],
+)
+def test_own_parameters_that_cannot_be_used_are_refused(values, words):
+    with pytest.raises(InputError, match=words):
+        parse_steps({"outlier_detection": values})

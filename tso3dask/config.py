@@ -222,6 +222,7 @@ def parse_steps(
     )
     _check_radii(parameters.tso_photometry)
     _check_wavelengths(parameters.white_light)
+    _check_guard(parameters.outlier_detection)
     if not without_effect:
         return parameters
     note = "no effect on time series, ignored: " + ", ".join(without_effect)
@@ -279,6 +280,19 @@ def _check_wavelengths(white_light: WhiteLight) -> None:
     if low is not None and high is not None and not low < high:
         raise InputError(
             f"white_light.min_wavelength is {low}, max_wavelength {high}; the first must be smaller"
+        )
+
+
+def _check_guard(step: OutlierDetection) -> None:
+    """Refuse a guard that could not do what is asked of it."""
+    if step.max_flagged is None and step.on_excess != "warn":
+        raise InputError(
+            f"outlier_detection.on_excess='{step.on_excess}' needs max_flagged, the largest share "
+            "of the target's pixels flagged in an integration; set it, as 0.2"
+        )
+    if step.max_flagged is not None and step.max_flagged > 1:
+        raise InputError(
+            f"outlier_detection.max_flagged is {step.max_flagged:g}; expected a share, 0 to 1"
         )
 
 

@@ -95,6 +95,48 @@ class OutlierDetection(StepParameters):
     in_memory: bool = _p("boolean", True, "keep images in memory", _NO)
     pixmap_stepsize: float = _p("float", 1.0, "step of the pixel map", _NO)
     pixmap_order: int = _p("integer", 1, "spline order of the pixel map", _NO)
+    nan_aware: bool = _own("boolean", False, "leave NaN out of running medians")
+    boundary: str = _own(
+        "option",
+        "segment",
+        "where the window ends; exposure: rows of neighbouring segments are read from their files",
+        choices=("segment", "exposure"),
+    )
+    scale_brightness: bool = _own(
+        "boolean", False, "medians follow brightness, background and place of each integration"
+    )
+    noise: str = _own(
+        "option",
+        "err",
+        "what the threshold is in units of; model: variances of the integration, or of the "
+        "exposure's model where they are missing or far off, and the noise of the median",
+        choices=("err", "model"),
+    )
+    grow: int = _own("integer", 0, "steps to pixels beside a flagged one, flagged too", minimum=0)
+    max_flagged: float | None = _own(
+        "float", None, "largest share of the target's pixels flagged in an integration", minimum=0
+    )
+    on_excess: str = _own(
+        "option", "warn", "what to do beyond max_flagged", choices=("warn", "stop")
+    )
+
+    @property
+    def own(self) -> bool:
+        """Whether any parameter asks for more than ``jwst`` does."""
+        return (
+            self.nan_aware
+            or self.scale_brightness
+            or self.boundary != "segment"
+            or self.noise != "err"
+            or self.grow > 0
+            or self.max_flagged is not None
+        )
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether medians, noise or the guard need the model of the exposure."""
+        asked = self.scale_brightness or self.noise == "model" or self.max_flagged is not None
+        return asked and not self.skip
 
     @property
     def threshold(self) -> float:
@@ -149,13 +191,20 @@ class PixelReplace(StepParameters):
     algorithm: str = _p(
         "option",
         "mingrad",
-        "method; trace_model only where it falls back to mingrad: NIRCam grism and cubes",
+        "method; trace_model only where it falls back to mingrad: NIRCam grism and cubes; "
+        "temporal: medians in time, in imaging too",
         choices=("fit_profile", "mingrad", "trace_model"),
+        added_choices=("temporal",),
     )
     n_adjacent_cols: int = _p(
         "integer", 3, "columns on each side that make the profile, fit_profile only"
     )
     output_use_model: bool = _p("boolean", True, "name the step's own file as its input", _NO)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether pixels are taken from the model of the exposure."""
+        return self.algorithm == "temporal" and not self.skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -361,7 +361,10 @@ def _program(
     segment: Segment, parameters: PipelineParameters, kind: str, replacement: ReplacePixels | None
 ) -> Program:
     program = Program(Source.from_segment(segment))
-    if not parameters.outlier_detection.skip:
+    step = parameters.outlier_detection
+    if (not step.skip and step.own) or parameters.pixel_replace.needs_model:
+        raise NotYetError("outlier_detection and pixel_replace: own parameters do nothing yet")
+    if not step.skip:
         program = program.then(flag_stage(parameters, segment.nints))
     if replacement is not None:
         return program.then(replacement, Match())

@@ -69,6 +69,8 @@ class ExposureModel:
         square pixels (0 where it is not fitted). NaN where an integration has no fit.
     extra : dict of ndarray
         Further numbers of each integration, (integration, ...), in the same order.
+    read_variance : (y, x) float32 or None
+        Part of `variance` that does not depend on brightness; None where it is not known.
     """
 
     identity: str
@@ -90,6 +92,7 @@ class ExposureModel:
     shift_x: Float64Array
     width: Float64Array
     extra: dict[str, npt.NDArray[np.floating]] = field(default_factory=dict)
+    read_variance: Float32Array | None = None
 
     def __dask_tokenize__(self) -> tuple[str, str, int, int]:
         return ("tso3dask.ExposureModel", self.identity, self.first, self.brightness.size)
