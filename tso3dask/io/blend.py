@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io import fits
 
 from tso3dask.io.asdf_edit import read_scalars
+from tso3dask.io.asdf_start import load_extensions
 from tso3dask.io.fits_bytes import headers_hash
 from tso3dask.io.segment import Segment
 
@@ -73,6 +74,7 @@ def schema_attributes(model: str) -> dict[str, Attribute]:
     from stdatamodels import schema
     from stdatamodels.jwst import datamodels
 
+    load_extensions()
     found: dict[str, Attribute] = {}
 
     def visit(node: Mapping, path: list, *_: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tso3dask.config import NOT_APPLICABLE, PipelineParameters
 from tso3dask.errors import InputError
+from tso3dask.io.asdf_start import load_extensions
 
 if TYPE_CHECKING:
     from tso3dask.io.segment import Segment
@@ -356,6 +357,7 @@ def read_wavelength_ranges(path: str | None) -> tuple[tuple[int, str, float, flo
         return None
     import asdf
 
+    load_extensions()
     try:
         with asdf.open(path, lazy_load=True, memmap=False) as file:
             rows = file.tree["wavelengthrange"]

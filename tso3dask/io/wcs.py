@@ -8,6 +8,8 @@ import re
 import warnings
 from typing import Any
 
+from tso3dask.io.asdf_start import unvalidated
+
 __all__ = ["load_wcs", "wcs_key"]
 
 _MAXIMUM = 64
@@ -61,7 +63,7 @@ def load_wcs(content: bytes) -> Any:
 def _read(content: bytes) -> Any:
     import asdf
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), unvalidated():
         warnings.simplefilter("ignore")
         with asdf.open(
             io.BytesIO(content), lazy_tree=True, lazy_load=False, memmap=False

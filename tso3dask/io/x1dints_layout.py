@@ -20,6 +20,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
+from tso3dask.io.asdf_start import load_extensions
 from tso3dask.io.blend import (
     blend,
     header_table,
@@ -104,6 +105,7 @@ def build_layout(
     """Return the layout of a product; see `tso3dask.io.x1dints.X1dintsSink.create`."""
     from asdf.exceptions import ValidationError
 
+    load_extensions()
     first: dict[Path, Segment] = {segment.path: segment for segment in members}
     for spec in specs:
         first.setdefault(spec.segment.path, spec.segment)
