@@ -126,7 +126,8 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
         about = content.read(record).decode()
     packaged = {f for f in files if not f.startswith("tso3dask-")}
     there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "tso3dask").rglob("*.py")}
-    assert packaged == there | {"tso3dask/py.typed"}
+    recipes = {p.relative_to(ROOT).as_posix() for p in (ROOT / "tso3dask").rglob("*.toml")}
+    assert packaged == there | recipes | {"tso3dask/py.typed"}
     assert any(f.endswith("LICENSE") for f in files)
     assert "License-Expression: BSD-3-Clause" in about
     assert "Requires-Python: >=3.11" in about

@@ -224,6 +224,11 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="*", metavar="ASN|CALINTS", help="association, or calints")
     parser.add_argument("--params", metavar="FILE", help="parameter file: JSON, YAML or ASDF")
     parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="ready parameters below those given: precise, jwst, or a .toml file",
+    )
+    parser.add_argument(
         "--disable-crds-steppars",
         action="store_true",
         help="do not look up parameter files of CRDS",
@@ -309,6 +314,7 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
         separate_processes=scheduler == "processes",
         origins=origins,
         crds_parameters=not args.disable_crds_steppars,
+        recipe=args.recipe,
     )
     _allow_collection()
     return plan, pipeline.get("output_dir")
@@ -403,6 +409,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output-dir", metavar="DIR", help="folder (tso3dask-demo)")
     parser.add_argument("--nints", type=_positive, metavar="N", help="integrations to simulate")
+    parser.add_argument("--recipe", metavar="NAME", help="ready parameters: precise, jwst")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
     parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
 
@@ -414,6 +421,7 @@ def _run_demo(args: argparse.Namespace) -> int:
         args.mode,
         Path(args.output_dir or "tso3dask-demo").expanduser(),
         nints=args.nints,
+        recipe=args.recipe,
         overwrite=args.overwrite,
         execute=_execute,
         say=partial(print, flush=True),

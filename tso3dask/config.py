@@ -140,6 +140,14 @@ class PipelineParameters:
                 out[step] = values
         return out
 
+    def given(self) -> dict[str, dict[str, Any]]:
+        """Return ``{step: {parameter: value}}`` of what was set, hooks as functions."""
+        out: dict[str, dict[str, Any]] = {}
+        for full_name in sorted(self.explicit):
+            step, _, name = full_name.partition(".")
+            out.setdefault(step, {})[name] = getattr(self.step(step), name)
+        return out
+
     def override(self, reference_type: str) -> str | None:
         """Return the override of a reference type: a path, ``N/A``, or None if there is none."""
         for step in steps_with_reference(reference_type):

@@ -22,6 +22,7 @@ def run_demo(
     folder: Path,
     *,
     nints: int | None,
+    recipe: str | None = None,
     overwrite: bool,
     execute: Callable[..., Path | None],
     say: Callable[[str], None],
@@ -36,6 +37,8 @@ def run_demo(
         Each mode gets a folder of its own in it.
     nints : int or None
         Integrations to simulate.
+    recipe : str or None
+        Recipe of the processing.
     overwrite : bool
         Replace an earlier demonstration.
     execute : callable
@@ -59,7 +62,7 @@ def run_demo(
         sizes = {} if size is None else {"nints": size, "segments": 2 if size > 1 else 1}
         made = simulate(name, folder / name, overwrite=overwrite, **sizes)
         say(f"   simulated {len(made.members)} segments in {folder / name}")
-        plan = _plan(made)
+        plan = _plan(made, recipe)
         figure = execute(plan, folder / name / "products", plots=True, overwrite=overwrite)
         figures.append(figure)
         if figure is None:
@@ -71,11 +74,11 @@ def run_demo(
     return 0
 
 
-def _plan(made: Any) -> Any:
+def _plan(made: Any, recipe: str | None) -> Any:
     from tso3dask.params import read_parameter_file
     from tso3dask.pipeline import make_plan
 
     steps = read_parameter_file(made.steps_path).steps
     if made.mode == "nis_soss":
         steps["extract_1d"] = {**_SOSS, **steps.get("extract_1d", {})}
-    return make_plan(made.asn, steps)
+    return make_plan(made.asn, steps, recipe=recipe)

@@ -26,6 +26,7 @@ def plan(
     memory_limit: str | int | None = None,
     workers: int | None = None,
     crds_parameters: bool = True,
+    recipe: str | None = None,
 ) -> Plan:
     """Plan the processing of an association from headers alone.
 
@@ -46,6 +47,9 @@ def plan(
     crds_parameters : bool
         Whether parameter files of CRDS count, where CRDS is set up: over the defaults, below
         `steps`.
+    recipe : str, optional
+        A ready set of parameters, by name (``precise``, ``jwst``) or path of a ``.toml`` file: over
+        the defaults and those of CRDS, below `steps`.
 
     Returns
     -------
@@ -66,6 +70,7 @@ def plan(
         memory_limit=memory_limit,
         workers=workers,
         crds_parameters=crds_parameters,
+        recipe=recipe,
     )
 
 
@@ -82,12 +87,13 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     crds_parameters: bool = True,
+    recipe: str | None = None,
 ) -> list[Path]:
     """Process an association and write its products.
 
     Parameters
     ----------
-    source, steps, product_name, chunk_integrations, memory_limit, workers, crds_parameters
+    source, steps, product_name, chunk_integrations, memory_limit, workers, crds_parameters, recipe
         As for `plan`.
     output_dir : path-like
         Folder for the products.
@@ -111,6 +117,7 @@ def run(
         workers=workers,
         separate_processes=scheduler == "processes",
         crds_parameters=crds_parameters,
+        recipe=recipe,
     )
     result: RunResult = made.run(
         output_dir, scheduler=scheduler, overwrite=overwrite, resume=resume

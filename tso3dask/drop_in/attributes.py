@@ -110,8 +110,15 @@ class WithParameters:
         raise NotImplementedError
 
     def _own_pars(self) -> dict[str, Any]:
-        """All parameters but overrides, in the order of the table."""
-        values = {n: getattr(self, n) for n in self.parameter_table if not _is_override(n)}
+        """All parameters but overrides, in the order of the table.
+
+        Those that ``jwst`` does not have are there if they are not at their default.
+        """
+        values = {
+            name: getattr(self, name)
+            for name, row in self.parameter_table.items()
+            if not _is_override(name) and not (row.added and getattr(self, name) == row.default)
+        }
         values["input_dir"] = values["input_dir"] or ""
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 

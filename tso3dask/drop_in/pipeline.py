@@ -18,8 +18,8 @@ from tso3dask.params import expand_steps, merge_steps, read_parameter_file
 
 __all__ = ["Tso3Pipeline"]
 
-RUN_OPTIONS = ("chunk_integrations", "memory_limit", "workers", "scheduler")
-"""Attributes of our own: how a run is scheduled. They do not change results."""
+RUN_OPTIONS = ("chunk_integrations", "memory_limit", "workers", "scheduler", "recipe")
+"""Attributes of our own: how a run is scheduled, which does not change results, and a recipe."""
 
 
 class Tso3Pipeline(WithParameters):
@@ -38,7 +38,7 @@ class Tso3Pipeline(WithParameters):
     **parameters
         Parameters of the pipeline, as ``output_dir``, ``output_file`` (name of the products)
         and ``save_results`` (products are always written), and ``chunk_integrations``,
-        ``memory_limit``, ``workers`` and ``scheduler`` of `tso3dask.run`.
+        ``memory_limit``, ``workers``, ``scheduler`` and ``recipe`` of `tso3dask.run`.
 
     Examples
     --------
@@ -180,6 +180,7 @@ class Tso3Pipeline(WithParameters):
                 workers=self.workers,
                 separate_processes=self.scheduler == "processes",
                 crds_parameters=crds_parameters,
+                recipe=self.recipe,
             )
             folder = folder_of(self.output_dir)
             told(plan.run(folder, scheduler=self.scheduler, overwrite=True).notes)
@@ -187,13 +188,16 @@ class Tso3Pipeline(WithParameters):
     def get_pars(self, full_spec: bool = True) -> dict[str, Any]:
         """Return all parameters, those of the steps under ``steps``.
 
+        What ``jwst`` does not have is left out where it is at its default.
+
         Parameters
         ----------
         full_spec : bool
             Whether parameters that every step has are wanted too.
         """
         pars = self._own_pars() if full_spec else {}
-        pars["steps"] = {name: step.get_pars(full_spec) for name, step in self._steps.items()}
+        known = {name: step for name, step in self._steps.items() if step.is_needed()}
+        pars["steps"] = {name: step.get_pars(full_spec) for name, step in known.items()}
         return pars
 
     def update_pars(self, parameters: Mapping[str, Any]) -> None:
@@ -210,5 +214,5 @@ class Tso3Pipeline(WithParameters):
             "class": CLASSES["pipeline"],
             "name": self.name,
             "parameters": self._own_pars(),
-            "steps": [step._exported() for step in self._steps.values()],
+            "steps": [step._exported() for step in self._steps.values() if step.is_needed()],
         }

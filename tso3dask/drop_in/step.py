@@ -201,6 +201,12 @@ class Step(WithParameters):
             if name in self.parameter_table:
                 setattr(self, name, value)
 
+    def is_needed(self) -> bool:
+        """Whether a parameter file needs the step: ``jwst`` has it, or something is changed."""
+        table = self.parameter_table
+        changed = any(value != table[name].default for name, value in self._set.items())
+        return changed or not STEPS[self.step].added
+
     def _exported(self) -> dict[str, Any]:
         return {
             "class": CLASSES[self.step],

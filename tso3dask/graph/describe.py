@@ -112,6 +112,8 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
             more = f" and {len(members) - 1} more" if len(members) > 1 else ""
             only = "" if len(users) == 1 else f" for {members[0]}{more}"
             rows.append((f"{kind} reference", path + only))
+    if plan.recipe:
+        rows.append(("recipe", plan.recipe))
     if plan.crds_parameters:
         rows.append(("CRDS parameters", plan.crds_parameters))
     changed = plan.parameters.to_dict(explicit_only=True)

@@ -117,6 +117,8 @@ class Outline:
         Version of crds and context that were asked for references or parameters.
     crds_parameters : str
         Which parameter files of CRDS were used, or why none.
+    recipe : str
+        The recipe that parameters come from; empty without one.
     """
 
     observation: Observation
@@ -127,6 +129,7 @@ class Outline:
     notes: tuple[str, ...] = field(default=())
     crds: tuple[str, str] | None = None
     crds_parameters: str = ""
+    recipe: str = ""
 
     @property
     def kind(self) -> str:

@@ -37,6 +37,7 @@ from tso3dask.io.crds_parameters import CrdsParameters, over_crds_parameters
 from tso3dask.io.naming import product_names
 from tso3dask.io.observation import Observation, exposure_name, open_observation
 from tso3dask.io.segment import Segment
+from tso3dask.recipes import over_recipe, read_recipe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -244,6 +245,7 @@ def make_plan(
     separate_processes: bool = False,
     origins: Mapping[str, str] | None = None,
     crds_parameters: bool = False,
+    recipe: str | None = None,
 ) -> Plan:
     """Plan a run from headers alone.
 
@@ -267,6 +269,8 @@ def make_plan(
         Where a ``step.parameter`` of `steps` comes from, for the plan's text.
     crds_parameters : bool
         Look up parameter files of CRDS, over which `steps` go.
+    recipe : str, optional
+        Name of a recipe or path of its file: parameters over those of CRDS and below `steps`.
 
     Returns
     -------
@@ -279,10 +283,16 @@ def make_plan(
     """
     parameters = parse_steps(steps, origins)
     reference.check_overrides(parameters)
+    chosen = None if recipe is None else read_recipe(recipe)
     association = read_association(source)
     if product_name is not None:
         association = replace(association, name=product_name)
     observation = open_observation(association)
+    if chosen is not None:
+        grating = observation.first.text("GRATING")
+        values = chosen.steps(observation.exp_type, grating, imaging=observation.imaging)
+        parameters = over_recipe(parameters, chosen, values)
+        reference.check_overrides(parameters)
     found_parameters = CrdsParameters()
     if crds_parameters:
         parameters, found_parameters = over_crds_parameters(parameters, observation.first)
@@ -340,6 +350,7 @@ def make_plan(
         tuple(dict.fromkeys(notes)),
         _crds_in_use(references, found_parameters),
         found_parameters.summary,
+        "" if chosen is None else chosen.name,
     )
     plan.check()
     return plan

@@ -71,6 +71,7 @@ def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
         "inputs": {m.segment.path.name: m.segment.identity for m in plan.members},
         "parameters": plan.parameters.to_dict(explicit_only=True),
         "parameter_origins": dict(plan.parameters.origins),
+        "recipe": plan.recipe or None,
         "crds": plan.crds and {"version": plan.crds[0], "context": plan.crds[1]},
         "references": {m.segment.path.name: _reference_names(m) for m in plan.members},
         "products": {

@@ -72,7 +72,9 @@ def crds_steps(first: Segment | Mapping[str, Any], step: str | None = None) -> C
     if not crds_client.is_configured():
         return CrdsParameters(summary="not looked up (CRDS is not set up)")
     header = keyword_attributes(first) if isinstance(first, Segment) else first
-    names_of = [STEPS[step].class_name] if step else [c.class_name for c in STEPS.values()]
+    names_of = (
+        [STEPS[step].class_name] if step else [c.class_name for c in STEPS.values() if not c.added]
+    )
     kinds = [f"pars-{name.lower()}" for name in (*names_of, *(() if step else ("Tso3Pipeline",)))]
     files = {}
     try:
@@ -126,7 +128,6 @@ def over_crds_parameters(
     parameters = parse_steps(given)
     if not found.steps:
         return parameters, found
-    own = parameters.to_dict(explicit_only=True)
     origins = {k: v for k, v in found.origins.items() if k not in parameters.explicit}
-    merged = parse_steps(merge_steps(found.steps, own), {**origins, **parameters.origins})
-    return merged, found
+    steps = merge_steps(found.steps, parameters.given())
+    return parse_steps(steps, {**origins, **parameters.origins}), found
