@@ -94,7 +94,6 @@ def test_bad_steps_get_one_clear_line(steps, words):
     ("step", "name", "value"),
     [
         ("extract_1d", "output_ext", ".asdf"),
-        ("extract_1d", "soss_modelname", "models"),
     ],
 )
 def test_known_but_unsupported_is_refused_by_name_unless_at_its_default(step, name, value):

@@ -131,14 +131,11 @@ def test_niriss_soss_wants_its_references(soss, tmp_path):
         tso3.plan(soss.asn, steps)
 
 
-def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
+def interrupted(plan, folder, monkeypatch):
+    """Run until the third chunk."""
     from tso3dask.graph import build
 
-    steps = soss_steps(soss)
-    plan = tso3.plan(soss.asn, steps, chunk_integrations=2)
-    whole = build.extract_orders
-
-    calls = []
+    whole, calls = build.extract_orders, []
 
     def stops(*arguments):
         calls.append(arguments)
@@ -148,8 +145,14 @@ def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "extract_orders", stops)
     with pytest.raises(RunError):
-        plan.run(tmp_path / "out", scheduler="synchronous")
+        plan.run(folder, scheduler="synchronous")
     monkeypatch.undo()
+
+
+def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
+    steps = soss_steps(soss)
+    plan = tso3.plan(soss.asn, steps, chunk_integrations=2)
+    interrupted(plan, tmp_path / "out", monkeypatch)
     result = tso3.plan(soss.asn, steps, chunk_integrations=2).run(tmp_path / "out", resume=True)
     assert any("resumed" in note for note in result.notes)
     tso3.run(soss.asn, tmp_path / "other", steps)
@@ -216,6 +219,51 @@ def test_niriss_soss_datasets_and_files_give_the_same(soss, tmp_path):
     written = Table.read(next(tmp_path.glob("*_whtlt.ecsv")))
     for name in written.colnames:
         np.testing.assert_array_equal(np.array(white[name]), np.array(written[name]), err_msg=name)
+
+
+def test_niriss_soss_files_of_models(soss, tmp_path, monkeypatch):
+    """Models and fitted spectra of each member, and spectra that do not change with them."""
+    tso3.run(soss.asn, tmp_path / "plain", soss_steps(soss, **MODELLED))
+    steps = soss_steps(soss, **MODELLED, soss_modelname="traces.fits")
+    plans = {"whole": tso3.plan(soss.asn, steps)}
+    plans["twos"] = tso3.plan(soss.asn, steps, chunk_integrations=2)
+    interrupted(plans["twos"], tmp_path / "twos", monkeypatch)
+    files = {}
+    for name, plan in plans.items():
+        result = plan.run(tmp_path / name, resume=name == "twos")
+        assert any("resumed: 2 of 4" in note for note in result.notes) == (name == "twos")
+        assert contents(tmp_path / name) == contents(tmp_path / "plain")
+        for kind in ("SossExtractModel", "AtocaSpectra"):
+            made = [tmp_path / name / f"traces_{i}_{kind}.fits" for i in (0, 1)]
+            assert result.products[kind] == made
+            for path in made:
+                with fits.open(path) as hdus:
+                    held = [np.array(hdu.data).tobytes() for hdu in hdus[1:-1]]
+                assert files.setdefault(path.name, held) == held
+    with fits.open(tmp_path / "whole" / "traces_1_SossExtractModel.fits") as hdus:
+        names = [hdu.name for hdu in hdus[1:-1]]
+        assert names == ["ORDER1", "ORDER2", "ORDER3", "APER1", "APER2", "APER3"]
+        orders = [hdus[f"ORDER{order}"].data for order in (1, 2, 3)]
+        boxes = [hdus[f"APER{order}"].data for order in (1, 2, 3)]
+        assert all(image.shape == (3, 256, 400) for image in (*orders, *boxes))
+    pixels = tso3.open_segment(soss.members[1])
+    seen = pixels["sci"].values
+    used = np.isfinite(seen) & (boxes[0] > 0) & (boxes[1] == 0) & (pixels["dq"].values == 0)
+    off = (seen - sum(orders))[used] / pixels["err"].values[used]
+    assert np.median(np.abs(off)) < 1 < np.median(seen[used] / pixels["err"].values[used])
+    with fits.open(tmp_path / "whole" / "traces_1_AtocaSpectra.fits") as hdus:
+        tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+        assert [t.header["SPORDER"] for t in tables] == [1, 2, 2, 3] * 3
+        assert [t.header["INT_NUM"] for t in tables] == [1] * 4 + [2] * 4 + [3] * 4
+        assert [t.ver for t in tables] == [*range(1, 13)]
+        assert len({len(t.data) for t in tables[::4]}) == 1
+        assert np.isfinite(tables[0].data["FLUX"]).all()
+
+
+def test_niriss_soss_files_of_models_want_models(soss):
+    steps = soss_steps(soss, soss_modelname="traces.fits")
+    with pytest.raises(InputError, match="nothing is modelled"):
+        tso3.plan(soss.asn, steps)
 
 
 MODELLED = {"soss_atoca": True, "soss_tikfac": 1e-9, "soss_rtol": 1e-2, "soss_max_grid_size": 1000}

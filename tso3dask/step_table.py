@@ -27,7 +27,6 @@ __all__ = [
 
 _NO = Support.NO_EFFECT
 _SOSS = Support.SOSS
-_NOT_YET = Support.NOT_YET
 
 
 def _p(kind: str, default: Any, help: str, support: Support = Support.FULL, **more: Any) -> Any:
@@ -264,7 +263,9 @@ class Extract1d(StepParameters):
     soss_bad_pix: str = _p(
         "option", "masking", "what to do with bad pixels", _SOSS, choices=("model", "masking")
     )
-    soss_modelname: str | None = _p("file", None, "file for the model traces", _NOT_YET)
+    soss_modelname: str | None = _p(
+        "string", None, "beginning of the names of files of the models", _SOSS
+    )
     soss_order_3: bool = _p("boolean", True, "extract the third order too", _SOSS)
     override_extract1d: str | None = _reference("extraction regions, JSON")
     override_apcorr: str | None = _reference("aperture correction")

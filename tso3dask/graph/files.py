@@ -205,7 +205,7 @@ class ModelFile(StepFile):
 
     def size(self, plan: Outline) -> int:
         """Bytes, about."""
-        return model_file_size(self.shape)
+        return model_file_size(self.shape, len(self.arrays))
 
     def create(self, part: Path, labels: Labels) -> CrfintsSink:
         """Lay the file out."""

@@ -50,6 +50,9 @@ __all__ = ["Member", "Plan", "make_plan"]
 MODEL_BYTES = 200
 """Bytes per pixel of the model of SOSS orders, which is held once for a segment."""
 
+IMAGES_BYTES = 200
+"""Bytes per pixel of images of models of a few integrations, where they are put to files."""
+
 HOOKED_BYTES = 24 * 10**6
 """Stored bytes of a chunk of a plan with hooks, which holds chunks as a whole."""
 
@@ -452,7 +455,8 @@ def _budget(
     if extracted and mode_of(observation) == "soss":
         stored += 24 * pixels  # filled values and errors, and what is made of them
         window += 8
-        constants = max(constants + MODEL_BYTES * pixels, 6 * TILE_BYTES)
+        saved = IMAGES_BYTES if parameters.extract_1d.soss_modelname is not None else 0
+        constants = max(constants + (MODEL_BYTES + saved) * pixels, 6 * TILE_BYTES)
     return make_budget(
         plane=(12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels,
         stored=stored,

@@ -12,6 +12,7 @@ import numpy as np
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.io.bestrefs import MemberReferences
+from tso3dask.io.fitted_spectra import FittedTable
 from tso3dask.io.reference import read_wavelength_ranges
 from tso3dask.io.segment import Segment
 from tso3dask.io.soss_references import (
@@ -148,12 +149,15 @@ class PreparedSegment:
         Wavelength grid of orders 1 and 2, micrometre.
     notes : tuple of str
         What a user should know.
+    fitted : tuple of FittedTable
+        Tables of the spectra that are fitted to an integration, if they are to be saved.
     """
 
     path: str
     tikhonov_factor: float | None
     grid: np.ndarray | None
     notes: tuple[str, ...]
+    fitted: tuple[FittedTable, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +192,11 @@ class SossSetup:
     def models(self) -> bool:
         """Whether light is modelled, not only summed."""
         return models(self.parameters)
+
+    @property
+    def saves(self) -> bool:
+        """Whether models and fitted spectra are put to files."""
+        return self.models and self.parameters.soss_modelname is not None
 
     @property
     def metadata(self) -> dict[str, Any]:

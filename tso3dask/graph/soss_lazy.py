@@ -37,7 +37,7 @@ def soss_block(
     parts: list[list[np.ndarray]] = [[] for _ in sizes for _ in names]
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, [*extraction.constants.items()]):
-            columns, _ = extraction.spectra(block.arrays)
+            columns, _ = extraction.spectra(block.arrays, save=False)
             place = iter(parts)
             for order, size in sizes.items():
                 empty = np.zeros((last - first, size))

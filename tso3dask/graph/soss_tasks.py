@@ -8,7 +8,7 @@ order and integration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +22,11 @@ from tso3dask.graph.chunking import BASE_MEMORY
 from tso3dask.graph.execute import compute, task_errors
 from tso3dask.graph.extraction import DynamicSpectrum
 from tso3dask.graph.job import Job
-from tso3dask.graph.program import Program
+from tso3dask.graph.program import Block, Program
 from tso3dask.graph.soss import OrderSetup, PreparedSegment, SossSetup
 from tso3dask.graph.soss_fill import FillInTime, summary_prologue
 from tso3dask.graph.stages import median_prologue
+from tso3dask.io.fitted_spectra import FittedTable
 from tso3dask.io.journal import ChunkResult, Journal, load_object
 from tso3dask.io.soss_references import write_wave_grid
 
@@ -49,6 +50,9 @@ COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
 PREPARING_BYTES = 9 * 10**8
 """Memory that preparing the model of a segment takes."""
 
+MODELS_AT_A_TIME = 4
+"""Integrations of which images of models are held at a time."""
+
 NOTE_LENGTH = 200
 """Letters of a note on an integration at most."""
 
@@ -71,6 +75,8 @@ class SegmentExtraction:
         Model of the orders.
     constants : dict
         What the stages of the program need, as ``summary`` and ``median``.
+    saves : bool
+        Whether images of models and fitted spectra are wanted beside the extracted ones.
     """
 
     factors: dict[int, tuple[int, np.ndarray | None]]
@@ -78,9 +84,23 @@ class SegmentExtraction:
     constants: dict[str, Any]
     weights: dict[int, np.ndarray] = field(default_factory=dict)
     model: Any = None
+    saves: bool = False
+
+    @property
+    def most(self) -> int | None:
+        """Integrations to extract at a time at most, for images of models take memory."""
+        return MODELS_AT_A_TIME if self.saves else None
+
+    @property
+    def fitted(self) -> tuple[FittedTable, ...]:
+        """Tables of the spectra that are fitted to an integration, if they are wanted."""
+        columns = self.model.fitted_columns() if self.saves else {}
+        return tuple(
+            FittedTable(order, wave[there]) for (order, _), (wave, there) in columns.items()
+        )
 
     def spectra(
-        self, arrays: Mapping[str, np.ndarray]
+        self, arrays: Mapping[str, np.ndarray], *, save: bool = True
     ) -> tuple[dict[str, np.ndarray], list[tuple[int, str]]]:
         """Columns of the EXTRACT1D rows of filled integrations.
 
@@ -88,12 +108,16 @@ class SegmentExtraction:
         ----------
         arrays : mapping
             Cubes that `FillInTime` gives.
+        save : bool
+            Whether models can be put to files here.
 
         Returns
         -------
         columns : dict of ndarray
             (integration, dispersion): `COLUMNS` of each order, as ``FLUX_1``, and the same
-            before calibration, as ``FLUX_1_rate``.
+            before calibration, as ``FLUX_1_rate``. If models are wanted, images of those
+            (integration, y, x) as ``model_1``, of the boxes as ``aperture_1``, and fitted spectra
+            (integration, column), DN/s, as ``flux_0``.
         notes : list of (int, str)
             Integration among those given, and what is the matter with it.
         """
@@ -101,18 +125,20 @@ class SegmentExtraction:
 
         ready = take_background(arrays["sci"], arrays["err"], arrays["mask"], self.background)
         notes: list[tuple[int, str]] = []
+        saved: dict[str, np.ndarray] = {}
         if self.model is None:
             sizes = {order: size for order, (size, _) in self.factors.items()}
             boxes = extract_boxes(ready, self.weights, sizes)
             found = {o: (s.flux, s.flux_error, s.npixels) for o, s in boxes.items()}
         else:
-            solved = self.model.solve(ready.image, ready.error)
+            solved = self.model.solve(ready.image, ready.error, models=self.saves and save)
             notes = list(solved.notes)
+            saved = self._saved(solved)
             found = {
                 order: (solved.flux[order], solved.flux_error[order], solved.npixels[order])
                 for order in self.factors
             }
-        out: dict[str, np.ndarray] = {}
+        out = saved
         for order, (size, factor) in self.factors.items():
             flux, error, npixels = (values[:, :size] for values in found[order])
             values = dict(zip(COLUMNS, (flux, error, ready.background[:, :size]), strict=False))
@@ -123,6 +149,18 @@ class SegmentExtraction:
             for i in np.flatnonzero(~np.isfinite(flux).any(axis=1)):
                 notes.append((int(i), f"order {order}: no flux at all"))
         return out, notes
+
+    def _saved(self, solved: Any) -> dict[str, np.ndarray]:
+        """Models, boxes and fitted spectra, as files of them are given."""
+        out = {}
+        for order, images in solved.models.items():
+            out[f"model_{order}"] = images
+            weights = self.model.apertures[order].astype(np.float32)
+            out[f"aperture_{order}"] = np.broadcast_to(weights, images.shape)
+        columns = self.model.fitted_columns() if solved.fitted else {}
+        for i, (part, (_, fluxes)) in enumerate(solved.fitted.items()):
+            out[f"flux_{i}"] = fluxes[:, columns[part][1]]
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +222,7 @@ def prepare_extraction(
         model = _model(setup, typical.image[0], summary)
     except RunError as error:
         raise RunError(f"{path}: {error}") from error
-    return SegmentExtraction(factors, background, known, model=model)
+    return SegmentExtraction(factors, background, known, model=model, saves=setup.saves)
 
 
 def _model(setup: SossSetup, typical: np.ndarray, summary: Any) -> Any:
@@ -227,6 +265,7 @@ def _model(setup: SossSetup, typical: np.ndarray, summary: Any) -> Any:
         tikfac=None if step.soss_tikfac is None else float(step.soss_tikfac),
         bad_pix=step.soss_bad_pix,
         cutoffs=setup.cutoffs,
+        fitted=setup.saves,
         blue_order2=setup.layout != "SUBSTRIP96",
     )
     bad, reference = summary.unusable, summary.reference
@@ -239,7 +278,7 @@ def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) 
     path = journal.keep(name, extraction)
     if model is None:
         return PreparedSegment(path, None, None, ())
-    return PreparedSegment(path, model.factors[1], model.grid, model.notes)
+    return PreparedSegment(path, model.factors[1], model.grid, model.notes, extraction.fitted)
 
 
 @lru_cache(maxsize=2)
@@ -292,7 +331,8 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
             dynamic[order] = DynamicSpectrum(wavelength.size, job.first_row, job.bin_rows, a, b)
     with task_errors(job.path, a, b):
         shared = _taken(job.prepared)
-        for first, last, block in job.blocks(a, b, [*shared.constants.items()], write=True):
+        rows_of = job.blocks(a, b, [*shared.constants.items()], write=True)
+        for first, last, block in _pieces(rows_of, shared.most):
             here = slice(first - a, last - a)
             if "n_outliers" in block.counts:
                 rows["n_outliers"][here] = block.counts["n_outliers"]
@@ -311,6 +351,18 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
     for order, bins in dynamic.items():
         rows |= {f"{name}_{order}": values for name, values in bins.rows().items()}
     return ChunkResult(job.member, a, b, rows)
+
+
+def _pieces(
+    blocks: Iterable[tuple[int, int, Block]], most: int | None
+) -> Iterator[tuple[int, int, Block]]:
+    """Blocks in pieces of at most so many integrations."""
+    for a, b, block in blocks:
+        step = most or b - a
+        for first in range(a, b, step):
+            part = slice(first - a, min(first + step, b) - a)
+            cut = ({n: v[part] for n, v in held.items()} for held in (block.arrays, block.counts))
+            yield first, a + part.stop, Block(next(cut), {}, next(cut))
 
 
 def prepared_plan(

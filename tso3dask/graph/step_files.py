@@ -170,6 +170,29 @@ def _pixel_replace(plan: Outline) -> Iterator[StepFile]:
         yield CubesFile(kind=step.step, point=point, steps=status, **names)
 
 
+def _soss_models(plan: Outline) -> Iterator[StepFile]:
+    from tso3dask.graph.soss_files import FITTED, MODELS, fitted_file, models_file
+
+    step = plan.parameters.extract_1d
+    if step.soss_modelname is None:
+        return
+    for member in plan.members:
+        if member.soss is None:
+            continue
+        if not member.soss.models:
+            raise InputError(
+                "extract_1d.soss_modelname: nothing is modelled with soss_atoca=False and "
+                "soss_bad_pix='masking'; change one of them, or remove it"
+            )
+        extension = step.output_ext.removeprefix(".")
+        for suffix, make in ((MODELS, models_file), (FITTED, fitted_file)):
+            plain, numbered = (
+                _in(step, product_file(step.soss_modelname, suffix, extension, None, index))
+                for index in (None, member.index)
+            )
+            yield make(plan, member, name=plain, numbered=numbered)
+
+
 def _extract_1d(plan: Outline) -> Iterator[StepFile]:
     from tso3dask.graph.sinks import step_status
 
@@ -230,6 +253,7 @@ _MAKERS = (
     _catalogs,
     _pixel_replace,
     _extraction_images,
+    _soss_models,
     _extract_1d,
     _photom,
     _white_light,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -37,9 +37,23 @@ from tso3dask.io.fits_bytes import (
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.io.segment import Segment
 
-__all__ = ["create_model_file", "model_file_size", "reopen_model_file"]
+__all__ = [
+    "add_history",
+    "create_model_file",
+    "file_metadata",
+    "model_file_size",
+    "model_template",
+    "primary_metadata",
+    "reopen_model_file",
+]
 
-_ARRAYS = {"SCI": "data", "ERR": "err", "DQ": "dq"}
+_ARRAYS = {
+    **{"SCI": "data", "ERR": "err", "DQ": "dq"},
+    **{f"ORDER{order}": f"order{order}" for order in (1, 2, 3)},
+    **{f"APER{order}": f"aperture{order}" for order in (1, 2, 3)},
+}
+"""Attribute of the data model by extension."""
+
 _EMPTY_DQ = np.array(-(2**31), ">i4").tobytes()
 
 
@@ -70,7 +84,7 @@ def create_model_file(
     shape : sequence of int
         Shape of its arrays.
     arrays : sequence of str
-        Which of ``sci``, ``err`` and ``dq`` it has.
+        Its arrays by the names of their extensions, as ``sci``, ``err``, ``dq`` or ``order1``.
     filename : str
         Final base name, for the FILENAME keyword.
     asn_pool, asn_table : str or None
@@ -93,15 +107,17 @@ def create_model_file(
         If the folder has too little space or cannot be written.
     """
     shape = tuple(int(n) for n in shape)
-    values = _primary_metadata(segment) if primary_only else _metadata(segment, model)
-    values |= {"meta.filename": filename, "meta.date": timestamp(), **(attributes or {})}
-    values |= {"meta.asn.pool_name": asn_pool, "meta.asn.table_name": asn_table}
+    values = primary_metadata(segment) if primary_only else _metadata(segment, model)
+    values |= file_metadata(filename, asn_pool, asn_table) | {**(attributes or {})}
+
+    def fill(made: Any) -> None:
+        for name in arrays:
+            kind = np.uint32 if name == "dq" else np.float32
+            setattr(made, _ARRAYS[name.upper()], np.zeros((1,) * len(shape), kind))
+
     with quiet_cards():
-        headers, content = _template(model, values, arrays, len(shape))
-        name, version = software()
-        entries = [f"{name} {version}: calwebb_tso3", *history]
-        for line in history_lines(entries):
-            headers[0].add_history(line)
+        headers, content = model_template(model, values, fill)
+        entries = add_history(headers[0], history)
         for header in headers[1:]:
             for axis, length in enumerate(reversed(shape), start=1):
                 header[f"NAXIS{axis}"] = length
@@ -113,7 +129,7 @@ def create_model_file(
             content, values=changes, history=entries, software=software(), name=filename
         )
     part = Path(part_path)
-    check_space(part.parent, model_file_size(shape), filename)
+    check_space(part.parent, model_file_size(shape, len(arrays)), filename)
     with laid_out(part) as target:
         specs, size = _write(target, str(part), headers, content, shape)
     return CrfintsSink(str(part), size, specs)
@@ -146,9 +162,9 @@ def reopen_model_file(part_path: str | os.PathLike[str], shape: Sequence[int]) -
     return CrfintsSink(str(part_path), size, specs)
 
 
-def model_file_size(shape: Sequence[int]) -> int:
-    """Return about how many bytes a file with arrays of this shape will have."""
-    return 60_000 + 12 * prod(shape)
+def model_file_size(shape: Sequence[int], count: int = 3) -> int:
+    """Return about how many bytes a file with `count` arrays of this shape will have."""
+    return 60_000 + 4 * count * prod(shape)
 
 
 def _metadata(segment: Segment, model: str) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def _metadata(segment: Segment, model: str) -> dict[str, Any]:
     return {path: value for path, value in stored.items() if path in known}
 
 
-def _primary_metadata(segment: Segment) -> dict[str, Any]:
+def primary_metadata(segment: Segment) -> dict[str, Any]:
     """Metadata of a member that its primary header holds."""
     known = {a.path for a in schema_attributes(segment.model_type).values() if a.primary}
     stored = stored_attributes(segment, segment.model_type)
@@ -183,19 +199,46 @@ def _slit_attributes(model: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _template(
-    model: str, values: dict[str, Any], arrays: Sequence[str], ndim: int
+def file_metadata(filename: str, asn_pool: str | None, asn_table: str | None) -> dict[str, Any]:
+    """Return what a file says of itself and of the association, by attribute."""
+    return {
+        "meta.filename": filename,
+        "meta.date": timestamp(),
+        "meta.asn.pool_name": asn_pool,
+        "meta.asn.table_name": asn_table,
+    }
+
+
+def add_history(primary: fits.Header, history: Sequence[str]) -> list[str]:
+    """Add lines on how a file was made to its header; return them as entries of the tree."""
+    name, version = software()
+    entries = [f"{name} {version}: calwebb_tso3", *history]
+    for line in history_lines(entries):
+        primary.add_history(line)
+    return entries
+
+
+def model_template(
+    model: str, values: Mapping[str, Any], fill: Callable[[Any], None]
 ) -> tuple[list[fits.Header], bytes]:
-    """Return headers of a data model with arrays of one pixel, and its metadata tree."""
+    """Return the headers of a small data model, and its metadata tree.
+
+    Parameters
+    ----------
+    model : str
+        Its class.
+    values : mapping
+        Attributes by dotted path; those that are None are left out.
+    fill : callable
+        Gives the model its arrays or tables, of one pixel or row each.
+    """
     from stdatamodels.jwst import datamodels
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values that the schema does not allow are left out
         made = getattr(datamodels, model)()
-        for name in arrays:
-            kind = np.uint32 if name == "dq" else np.float32
-            setattr(made, _ARRAYS[name.upper()], np.zeros((1,) * ndim, kind))
+        fill(made)
         for path, value in values.items():
             if value is not None:
                 made[path] = value

@@ -133,7 +133,7 @@ class SegmentModel:
         variance = {order: np.zeros((count, width)) for order in self.apertures}
         npixels = {order: np.empty((count, width)) for order in self.apertures}
         odd = self._sum_apertures(data, error, flux, variance)
-        by_image = (odd > 0) | models | self.replace
+        by_image = (odd > 0) | self.replace
         result = SolvedBlock(flux, variance, npixels)
         if models:
             for order in self.apertures:
@@ -158,6 +158,26 @@ class SegmentModel:
                 (int(i), "orders 1 and 2: the fit has no solution, the spectra are NaN")
             )
         return result
+
+    def fitted_columns(self) -> dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]:
+        """Wavelengths of each fitted spectrum, and which of them have a flux.
+
+        Keys are those of `SolvedBlock.fitted`; empty if the segment was not prepared for them.
+        """
+        if not self.joint.columns:
+            return {}
+        zero = np.zeros(len(self.grid))
+        found = {}
+        for part, (wave, _) in self._empty_fitted(0).items():
+            single = self.singles.get(part[0])
+            if part[1] == "RED":
+                flux = self.joint.column_spectrum(part[0] - 1, zero)
+            elif single is not None:
+                flux = single.columns.image(np.where(single.seen, 0.0, np.nan))[0]
+            else:
+                flux = np.zeros(len(wave))
+            found[part] = wave, np.isfinite(flux)
+        return found
 
     def _empty_fitted(self, count: int) -> dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]:
         waves = {(1, "RED"): self.native[1], (2, "RED"): self.native[2]}
@@ -211,9 +231,10 @@ class SegmentModel:
             parts[-order] = np.nan_to_num(parts[-order], nan=0.0)
         for (target, part), share in self.shares.items():
             result.flux[target][begin : begin + len(data)] -= (share @ parts[part]).T[: len(data)]
-        for i in np.flatnonzero(by_image):
+        for i in np.arange(len(data)) if result.models else np.flatnonzero(by_image):
             usual = {o: found[:, i] for o, (found, status) in alone.items() if not status[i]}
-            self._extract_image(data[i], error[i], spectra[:, i], usual, begin + int(i), result)
+            index = begin + int(i)
+            self._extract_image(data[i], error[i], spectra[:, i], usual, index, result, by_image[i])
         return unsolved[: len(data)]
 
     def _models(
@@ -255,8 +276,9 @@ class SegmentModel:
         usual: dict[int, np.ndarray],
         index: int,
         result: SolvedBlock,
+        extract: bool,
     ) -> None:
-        """Extract one integration (y, x) from images.
+        """Extract one integration (y, x) from images, or give its models alone.
 
         `usual` has the spectra of single orders, right if its bad pixels are those of the segment.
         """
@@ -266,7 +288,11 @@ class SegmentModel:
             if part in fitted:
                 fluxes[index] = fitted[part]
         result.notes.extend((index, note) for note in notes)
-        for order, weights in self.apertures.items():
+        for order in result.models:
+            result.models[order][index] = np.nan_to_num(
+                models[order], nan=0.0, posinf=0.0, neginf=0.0
+            )
+        for order, weights in self.apertures.items() if extract else ():
             image = without_other_orders(data, models, order)
             sigma, masked = error, bad
             if self.replace:
@@ -275,7 +301,3 @@ class SegmentModel:
             result.flux[order][index] = box.flux[0]
             result.flux_error[order][index] = box.flux_error[0]
             result.npixels[order][index] = box.npixels[0]
-            if result.models:
-                result.models[order][index] = np.nan_to_num(
-                    models[order], nan=0.0, posinf=0.0, neginf=0.0
-                )
