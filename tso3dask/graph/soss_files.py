@@ -50,10 +50,7 @@ class FittedFile(StepFile):
             self.member.segment,
             part,
             self.tables,
-            filename=labels.filename,
-            asn_pool=labels.asn_pool,
-            asn_table=labels.asn_table,
-            history=labels.history,
+            **labels.shared,
             attributes=self.attributes,
         )
 

@@ -21,7 +21,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
-from tso3dask.io.atomic import check_space, commit, discard
+from tso3dask.io.atomic import check_space, commit, discard, laid_out
 from tso3dask.io.fits_bytes import (
     asdf_header,
     header_bytes,
@@ -33,13 +33,14 @@ from tso3dask.io.fits_bytes import (
 )
 from tso3dask.io.model_file import add_history, file_metadata, model_template, primary_metadata
 from tso3dask.io.segment import Segment
-from tso3dask.io.spectrum_spec import VECTORS, WAVELENGTH
+from tso3dask.io.spectrum_spec import WAVELENGTH
+from tso3dask.schema import EXTRACTED_COLUMNS
 
 __all__ = ["FittedSpectraSink", "FittedTable", "fitted_spectra_size"]
 
 _UNITS = {"WAVELENGTH": "um", **dict.fromkeys(("FLUX", "FLUX_ERROR", "BACKGROUND"), "DN/s")}
 _RECORD = np.dtype(
-    [(WAVELENGTH, ">f8"), *((name, ">i4" if name == "DQ" else ">f8") for name in VECTORS)]
+    [(WAVELENGTH, ">f8"), *((name, ">i4" if name == "DQ" else ">f8") for name in EXTRACTED_COLUMNS)]
 )
 _NO_FLAGS = -(2**31)
 _ENTRY = re.compile(r"^- ", re.MULTILINE)
@@ -144,28 +145,20 @@ class FittedSpectraSink:
         sink = cls(str(part_path), 0, place, head, segment.nints, tuple(tables))
         part = Path(part_path)
         check_space(part.parent, fitted_spectra_size(segment.nints, tables), filename)
-        try:
-            with open(part, "wb") as stream:
-                target = stream.fileno()
-                pwrite_all(target, primary, 0)
-                for i in range(segment.nints):
-                    for j, at in enumerate(sink._places(i)):
-                        pwrite_all(target, _numbered(heads[j], i, j, len(heads)), at)
-                start = sink._end
-                length = 0
-                first = len(header_bytes(asdf_header(1)))
-                for piece in _tree(content, tables, segment.nints):
-                    pwrite_all(target, piece, start + first + length)
-                    length += len(piece)
-                pwrite_all(target, header_bytes(asdf_header(length)), start)
-                size = start + first + padded(length)
-                os.ftruncate(target, size)
-        except OSError as error:
-            discard(part)
-            raise RunError(f"{part}: cannot be written ({error.strerror})") from error
-        except BaseException:
-            discard(part)
-            raise
+        with laid_out(part) as target:
+            pwrite_all(target, primary, 0)
+            for i in range(segment.nints):
+                for j, at in enumerate(sink._places(i)):
+                    pwrite_all(target, _numbered(heads[j], i, j, len(heads)), at)
+            start = sink._end
+            length = 0
+            first = len(header_bytes(asdf_header(1)))
+            for piece in _tree(content, tables, segment.nints):
+                pwrite_all(target, piece, start + first + length)
+                length += len(piece)
+            pwrite_all(target, header_bytes(asdf_header(length)), start)
+            size = start + first + padded(length)
+            os.ftruncate(target, size)
         return cls(str(part), size, place, head, segment.nints, tuple(tables))
 
     @classmethod
