@@ -306,5 +306,5 @@ def test_niriss_soss_steps_alone(soss, tmp_path):
             assert spectrum.spec_table.columns["FLUX"].unit == table.columns["FLUX"].unit == "MJy"
             for name in ("FLUX", "FLUX_ERROR", "BACKGROUND"):
                 np.testing.assert_array_equal(spectrum.spec_table[name], table.data[name])
-    with pytest.raises(InputError, match="needs override_photom"):
+    with pytest.raises(InputError, match="missing reference: photom"):
         PhotomStep.call(rates)

@@ -17,6 +17,7 @@ _PUBLIC = {
     "InputError": "tso3dask.errors",
     "NotYetError": "tso3dask.errors",
     "OutlierDetectionStep": "tso3dask.drop_in",
+    "PhotomStep": "tso3dask.drop_in",
     "PixelReplaceStep": "tso3dask.drop_in",
     "RunError": "tso3dask.errors",
     "Tso3Error": "tso3dask.errors",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tso3dask.drop_in import (
         Extract1dStep,
         OutlierDetectionStep,
+        PhotomStep,
         PixelReplaceStep,
         Tso3Pipeline,
         TSOPhotometryStep,

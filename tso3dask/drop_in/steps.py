@@ -147,7 +147,7 @@ class WhiteLightStep(Step):
         from tso3dask.graph.spectra_files import white_light_of_file
 
         refuse_hooks(self)
-        parameters = parse_steps({"white_light": self._making()}).white_light
+        parameters = parse_steps({"white_light": self._making()})
         with (
             tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
             file_of(given, Path(folder), self.input_dir) as path,
@@ -190,7 +190,7 @@ class PhotomStep(Step):
         from tso3dask.config import parse_steps
         from tso3dask.graph.soss_photom import calibrate
 
-        parameters = parse_steps({"photom": self._making()}).photom
+        parameters = parse_steps({"photom": self._making()})
         model = given.copy() if is_model(given) else datamodels.open(str(given))
         return calibrate(model, parameters)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tso3dask.config import NOT_APPLICABLE, Photom
+from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 
 __all__ = ["calibrate"]
@@ -17,21 +17,22 @@ _SQUARES = tuple(
 )
 
 
-def calibrate(model: Any, parameters: Photom) -> Any:
+def calibrate(model: Any, parameters: PipelineParameters) -> Any:
     """Calibrate the spectra of a TSOMultiSpecModel in place, and return it.
 
     Parameters
     ----------
     model : TSOMultiSpecModel
         Spectra in DN/s.
-    parameters : Photom
-        Parameters of the step, with ``override_photom``.
+    parameters : PipelineParameters
+        Parameters of the step.
 
     Raises
     ------
     InputError
         If the model has no SOSS spectra, or there is no reference.
     """
+    from tso3dask.io.bestrefs import find_reference
     from tso3dask.io.soss_references import read_photom
     from tso3dask.ops.soss.photom import conversion_factors, select_row, time_corrections
 
@@ -41,14 +42,13 @@ def calibrate(model: Any, parameters: Photom) -> Any:
             f"photom: is for spectra of NIS_SOSS, not for {type(model).__name__} of "
             f"{meta.exposure.type}, which arrives calibrated"
         )
-    if parameters.override_photom is None:
-        raise InputError("photom: needs override_photom, a file or N/A")
-    if parameters.override_photom == NOT_APPLICABLE:
+    file = find_reference(parameters, "photom", model.get_crds_parameters(), "photom")
+    if file.path is None:
         meta.cal_step.photom = "SKIPPED"
         return model
-    reference = read_photom(parameters.override_photom)
+    reference = read_photom(file.path)
     corrections = np.ones(len(reference.table["order"]))
-    if parameters.apply_time_correction:
+    if parameters.photom.apply_time_correction:
         time = meta.exposure.mid_time
         corrections = time_corrections(reference.time_coefficients, time, len(corrections))
     for spectrum in model.spec:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tso3dask.config import WhiteLight
-from tso3dask.errors import InputError
+from tso3dask.config import PipelineParameters
 from tso3dask.io.spectra_tables import SpectrumTable, read_spectrum_tables
 
 __all__ = ["white_light_of_file"]
@@ -22,7 +21,7 @@ _ROWS = 256
 
 
 def white_light_of_file(
-    path: Path, parameters: WhiteLight
+    path: Path, parameters: PipelineParameters
 ) -> tuple[dict[str, tuple[np.ndarray, str | None]], dict[str, Any], list[str]]:
     """Sum the spectra of an x1dints file over wavelength.
 
@@ -30,8 +29,9 @@ def white_light_of_file(
     ----------
     path : Path
         An x1dints file, with one row per integration or, as older ones, one table.
-    parameters : WhiteLight
-        Parameters of the step.
+    parameters : PipelineParameters
+        Parameters of the step. The wavelengths summed for an order of NIRISS SOSS are those of the
+        wavelengthrange reference.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def white_light_of_file(
     Raises
     ------
     InputError
-        If the file has no spectra.
+        If the file has no spectra, or the reference is missing.
     """
     from tso3dask.ops.whitelight import white_light_columns, white_light_meta
 
@@ -60,20 +60,22 @@ def white_light_of_file(
     return columns, white_light_meta(primary), list(white.notes)
 
 
-def _limits(path: Path, primary: Any, parameters: WhiteLight) -> Limits:
+def _limits(path: Path, primary: Any, parameters: PipelineParameters) -> Limits:
     """Wavelengths summed for each order."""
+    from astropy.io.fits import Header
+
+    from tso3dask.io.bestrefs import find_reference
+    from tso3dask.io.blend import header_attributes
     from tso3dask.io.reference import read_wavelength_ranges
     from tso3dask.ops.whitelight import wavelength_range
 
-    low, high = parameters.min_wavelength, parameters.max_wavelength
+    step = parameters.white_light
+    low, high = step.min_wavelength, step.max_wavelength
     ranges = None
     if primary.get("EXP_TYPE") == "NIS_SOSS":
-        if parameters.override_wavelengthrange is None:
-            raise InputError(
-                f"{path}: the white light of NIRISS SOSS needs override_wavelengthrange, a file or "
-                "N/A for all wavelengths"
-            )
-        ranges = read_wavelength_ranges(parameters.override_wavelengthrange)
+        attributes = header_attributes(primary, Header())
+        file = find_reference(parameters, "wavelengthrange", attributes, path.name)
+        ranges = read_wavelength_ranges(file.path)
     return lambda order: wavelength_range(ranges, order, primary.get("FILTER"), low, high)
 
 

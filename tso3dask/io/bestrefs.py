@@ -16,7 +16,7 @@ from tso3dask.io.reference import check_overrides
 if TYPE_CHECKING:
     from tso3dask.io.segment import Segment
 
-__all__ = ["MemberReferences", "ReferenceFile", "find_references"]
+__all__ = ["MemberReferences", "ReferenceFile", "find_reference", "find_references"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,37 @@ def find_references(
     return tuple(found)
 
 
+def find_reference(
+    parameters: PipelineParameters, kind: str, attributes: Mapping[str, Any], name: str
+) -> ReferenceFile:
+    """Return the reference of one type for one file, which need not have pixels.
+
+    Parameters
+    ----------
+    parameters : PipelineParameters
+        They hold the override.
+    kind : str
+        Reference type, as ``"wavelengthrange"``.
+    attributes : mapping
+        Metadata of the file by dotted path.
+    name : str
+        Its name, for errors.
+
+    Raises
+    ------
+    InputError
+        If there is no override, and CRDS cannot be asked or knows of none.
+    """
+    check_overrides(parameters)
+    path = parameters.override(kind)
+    if path is not None:
+        return _override(path)
+    try:
+        return _best(attributes, kind, name)
+    except InputError as error:
+        raise InputError(_missing_text({kind: str(error)}, ())) from error
+
+
 def _override(path: str) -> ReferenceFile:
     return ReferenceFile(None if path == NOT_APPLICABLE else path)
 
@@ -116,24 +147,29 @@ class _Choice:
 
     def best(self, kind: str) -> list[ReferenceFile]:
         """Ask CRDS for the file of every member."""
-        if not crds_client.is_configured():
-            raise InputError("")
         if kind in OF_FIRST_MEMBER:
-            return [self._best(0, kind)] * len(self._segments)
-        return [self._best(i, kind) for i in range(len(self._segments))]
+            return [self._of_member(0, kind)] * len(self._segments)
+        return [self._of_member(i, kind) for i in range(len(self._segments))]
 
-    def _best(self, index: int, kind: str) -> ReferenceFile:
+    def _of_member(self, index: int, kind: str) -> ReferenceFile:
         segment = self._segments[index]
-        if index not in self._headers:
+        if index not in self._headers and crds_client.is_configured():
             self._headers[index] = keyword_attributes(segment)
-        try:
-            path = crds_client.best_reference(self._headers[index], kind)
-        except crds_client.CrdsError as error:
-            if kind in NONE_WITHOUT_RULE and isinstance(error, crds_client.NoRuleError):
-                return ReferenceFile(None, from_crds=True)
-            where = f"{segment.path.name}: " if isinstance(error, crds_client.NoRuleError) else ""
-            raise InputError(f"{where}{error}") from error
-        return ReferenceFile(path, from_crds=True)
+        return _best(self._headers.get(index, {}), kind, segment.path.name)
+
+
+def _best(attributes: Mapping[str, Any], kind: str, name: str) -> ReferenceFile:
+    """Ask CRDS for the file that metadata lead to."""
+    if not crds_client.is_configured():
+        raise InputError("")
+    try:
+        path = crds_client.best_reference(attributes, kind)
+    except crds_client.CrdsError as error:
+        if kind in NONE_WITHOUT_RULE and isinstance(error, crds_client.NoRuleError):
+            return ReferenceFile(None, from_crds=True)
+        where = f"{name}: " if isinstance(error, crds_client.NoRuleError) else ""
+        raise InputError(f"{where}{error}") from error
+    return ReferenceFile(path, from_crds=True)
 
 
 def _missing_text(missing: Mapping[str, str], mandatory: Collection[str]) -> str:
