@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -112,3 +113,14 @@ def test_swapped_bytes(values, unsigned):
     found = swap_into(native, scratch, 2**31 if unsigned else 0).tobytes()
     expected = (native ^ np.uint32(2**31)) if unsigned else native
     assert found == expected.astype(">u4").tobytes()
+
+
+def test_scratch_is_kept_by_thread():
+    first = pixels.scratch_words(100)
+    first[:] = 7
+    again = pixels.scratch_words(60)
+    assert np.shares_memory(first, again)
+    assert pixels.scratch_words(10**6).size == 10**6
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(pixels.scratch_words, 100).result()
+    assert not np.shares_memory(other, pixels.scratch_words(100))

@@ -16,6 +16,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 import tso3dask
+from tso3dask.ops.blocks import roomy_empty
 
 if TYPE_CHECKING:
     from tso3dask.io.pixels import ArraySpec
@@ -332,7 +333,7 @@ class _SlidingReader:
         self._spec = spec
         spare = step if width > step else 0
         self._capacity = min(width + spare, spec.shape[0])
-        self._buffer = np.empty((self._capacity, *spec.shape[1:]), spec.native)
+        self._buffer = roomy_empty((self._capacity, *spec.shape[1:]), spec.native)
         self._first = 0
         self._filled = 0
 
@@ -357,5 +358,5 @@ class _SlidingReader:
     def _grow(self, rows: int) -> None:
         old = self._buffer
         self._capacity = rows
-        self._buffer = np.empty((rows, *old.shape[1:]), old.dtype)
+        self._buffer = roomy_empty((rows, *old.shape[1:]), old.dtype)
         self._buffer[: self._filled] = old[: self._filled]

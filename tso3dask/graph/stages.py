@@ -12,6 +12,7 @@ from tso3dask.config import PipelineParameters
 from tso3dask.graph.program import Block, Pointwise, Program, Ranges, Source, rows_asked
 from tso3dask.ops import dq as dq_ops
 from tso3dask.ops import outliers
+from tso3dask.ops.blocks import roomy_empty
 from tso3dask.ops.medians import Window, nanmedian_image
 
 __all__ = [
@@ -156,7 +157,7 @@ def _buffers(scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np
     if buffers is None or len(buffers["sci"]) < rows:
         names = ("sci", "dq") if scratch["in_place"] else source.names
         specs = [source.array(name) for name in names]
-        buffers = {s.name: np.empty((rows, *s.shape[1:]), s.native) for s in specs}
+        buffers = {s.name: roomy_empty((rows, *s.shape[1:]), s.native) for s in specs}
         scratch["flagged"] = buffers
     return {name: array[:rows] for name, array in buffers.items()}
 

@@ -30,12 +30,12 @@ from tso3dask.io.fits_bytes import (
     timestamp,
     without_checksums,
 )
-from tso3dask.io.pixels import ArraySpec, swap_into
+from tso3dask.io.pixels import ArraySpec, scratch_words, swap_into
 from tso3dask.io.segment import Segment, open_segment
 
 __all__ = ["CrfintsSink", "crfints_size"]
 
-_BUFFER = 256 * 1024
+_BUFFER = 512 * 1024
 _STEPS = {
     "outlier_detection": ("S_OUTLIR", "Outlier Detection"),
     "adaptive_trace_model": ("S_TRCMOD", "Adaptive Trace Model"),
@@ -220,7 +220,7 @@ def _put_rows(descriptor: int, spec: ArraySpec, a: int, b: int, values: np.ndarr
     stored = np.dtype(spec.dtype)
     direct = stored.itemsize == 4 and values.dtype == spec.native
     step = _BUFFER // max(stored.itemsize, values.dtype.itemsize)
-    scratch = np.empty(step, np.uint32) if direct else None
+    scratch = scratch_words(step) if direct else None
     position = spec.offset + a * spec.row_bytes
     # A non-contiguous array is made whole one integration at a time.
     pieces = [values] if values.flags.c_contiguous else values

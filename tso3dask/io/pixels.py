@@ -8,6 +8,7 @@ the same path.
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from math import prod
 from typing import BinaryIO, cast
@@ -16,12 +17,14 @@ import numpy as np
 
 from tso3dask.errors import RunError
 
-__all__ = ["ArraySpec", "swap_into"]
+__all__ = ["ArraySpec", "scratch_words", "swap_into"]
 
 _BLOCK = 512 * 1024
 """Bytes that are read and byte-swapped at a time, so that they are swapped while in cache."""
 
 _SIGN = np.uint32(0x80000000)
+
+_kept = threading.local()
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ class ArraySpec:
         if not flat.size:
             return
         step = min(_BLOCK // flat.dtype.itemsize, flat.size)
-        stored = np.empty(step, np.dtype(self.dtype))
+        scratch = scratch_words(_BLOCK // 4).view(self.dtype)
+        stored = scratch[:step]
         raw = _bytes(stored)
         for first in range(0, flat.size, step):
             piece = flat[first : first + step]
@@ -181,6 +185,25 @@ class ArraySpec:
             np.copyto(piece, stored[: piece.size], casting="unsafe")
             if self.bzero:
                 np.bitwise_xor(piece, _SIGN, out=piece)
+
+
+def scratch_words(size: int) -> np.ndarray:
+    """Return memory of this thread that is used again at each call, as new memory is slow at first.
+
+    Parameters
+    ----------
+    size : int
+        4-byte words wanted.
+
+    Returns
+    -------
+    ndarray
+        (size,) uint32, of any content.
+    """
+    words = getattr(_kept, "words", None)
+    if words is None or words.size < size:
+        words = _kept.words = np.empty(size, np.uint32)
+    return words[:size]
 
 
 def _bytes(array: np.ndarray) -> memoryview:

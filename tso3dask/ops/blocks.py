@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["address", "require", "row_table", "scratch"]
+__all__ = ["address", "require", "roomy_empty", "row_table", "scratch"]
 
 Array = npt.NDArray
 
 _local = threading.local()
+
+_LARGE = 4 * 2**20
+
+
+def roomy_empty(shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
+    """Return an array to be filled, on large pages of memory where the system has them.
+
+    numpy asks for them from 4 MiB on; an array of more than a quarter of that is made the front of
+    one of that size, of which the rest is never touched.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    dtype : dtype
+
+    Returns
+    -------
+    array
+        Of any content.
+    """
+    count, itemsize = math.prod(shape), np.dtype(dtype).itemsize
+    large = _LARGE // 4 < count * itemsize < _LARGE
+    return np.empty(_LARGE // itemsize if large else count, dtype)[:count].reshape(shape)
 
 
 def require(
