@@ -231,6 +231,7 @@ def parse_steps(
     _check_radii(parameters.tso_photometry)
     _check_wavelengths(parameters.white_light)
     _check_guard(parameters.outlier_detection)
+    _check_extraction(parameters.extract_1d)
     if not without_effect:
         return parameters
     note = "no effect on time series, ignored: " + ", ".join(without_effect)
@@ -301,6 +302,21 @@ def _check_guard(step: OutlierDetection) -> None:
     if step.max_flagged is not None and step.max_flagged > 1:
         raise InputError(
             f"outlier_detection.max_flagged is {step.max_flagged:g}; expected a share, 0 to 1"
+        )
+
+
+def _check_extraction(step: Extract1d) -> None:
+    """Refuse apertures and background regions that hold nothing."""
+    for name in ("aperture_width", "bkg_clip"):
+        value = getattr(step, name)
+        if value is not None and value <= 0:
+            raise InputError(f"extract_1d.{name} must be above 0, got {value:g}")
+    edges = step.region_edges or ()
+    pairs = list(zip(edges[::2], edges[1::2], strict=False))
+    if len(edges) % 2 or any(low >= high for low, high in pairs):
+        raise InputError(
+            "extract_1d.bkg_regions must be pairs of a lower and a higher edge, got "
+            f"{step.bkg_regions!r}"
         )
 
 

@@ -233,6 +233,18 @@ class Extract1d(StepParameters):
         "option", None, "background estimate", choices=("poly", "mean", "median")
     )
     bkg_order: int | None = _p("integer", None, "order of a poly background", minimum=0)
+    aperture_width: float | None = _own(
+        "float", None, "full width of the aperture across the trace, pixels; None: as the reference"
+    )
+    bkg_regions: str | None = _own(
+        "numbers",
+        None,
+        "lower and upper edges of background regions, pixels from the centre of the aperture",
+        size=(2, 16),
+    )
+    bkg_clip: float | None = _own(
+        "float", None, "background pixels further than this from the others are left out, sigma"
+    )
     model_nod_pair: bool = _p("boolean", True, "optimal: fit the negative image of a nod too")
     optimize_psf_location: bool = _p("boolean", True, "optimal: fit the place of the target")
     log_increment: int = _p(
@@ -273,6 +285,11 @@ class Extract1d(StepParameters):
     override_pastasoss: str | None = _reference("SOSS traces", _SOSS)
     override_specprofile: str | None = _reference("SOSS profiles", _SOSS)
     override_speckernel: str | None = _reference("SOSS kernels", _SOSS)
+
+    @property
+    def region_edges(self) -> tuple[float, ...] | None:
+        """Numbers of ``bkg_regions``."""
+        return None if self.bkg_regions is None else tuple(map(float, self.bkg_regions.split()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ def _make_setup(
     psf: Any,
     stored: np.ndarray | None,
 ) -> tuple[SpectrumSetup | None, list[str]]:
-    from tso3dask.ops.aperture1d import box_profile, place_aperture
+    from tso3dask.ops.aperture1d import along_line, box_profile, place_aperture
     from tso3dask.ops.extract_params import resolve_parameters
 
     step = parameters.extract_1d
@@ -135,6 +135,8 @@ def _make_setup(
         smoothing_length=step.smoothing_length,
         use_source_posn=step.use_source_posn,
         position_offset=step.position_offset,
+        bkg_regions=step.region_edges,
+        bkg_clip=step.bkg_clip,
     )
     notes, params = list(resolution.notes), resolution.params
     found: Sequence[str]
@@ -148,6 +150,8 @@ def _make_setup(
         notes += found
     placed = place_aperture(params, shape, wavelengths, location)
     notes += placed.notes
+    if step.aperture_width is not None:
+        placed = along_line(placed, wavelengths, step.aperture_width)
     if psf is not None and step.extraction_type == "optimal" and apcorr is not None:
         notes.append("optimal extraction has no aperture correction")
         apcorr = None

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .centre_line import centre_line, region_mask
 from .extract_params import HORIZONTAL, ExtractParams
 from .source_position import SourceLocation
 
 __all__ = [
     "Aperture",
     "PlacedAperture",
+    "along_line",
     "aperture_center",
     "box_profile",
     "define_aperture",
@@ -368,6 +370,42 @@ def place_aperture(
     return PlacedAperture(params, trace, tuple(notes))
 
 
+def along_line(
+    placed: PlacedAperture,
+    wavelength_image: NDArray[np.floating],
+    width: float | None = None,
+    line: Image | None = None,
+) -> PlacedAperture:
+    """Give an aperture another width, or lead it along another line.
+
+    Parameters
+    ----------
+    placed : PlacedAperture
+        Aperture where the reference and the source put it.
+    wavelength_image : ndarray
+        Wavelength ``(y, x)`` of each pixel.
+    width : float, optional
+        Full width across the dispersion, pixels; by default the mean width that it has.
+    line : ndarray, optional
+        Centre ``(dispersion,)`` across the dispersion; by default its own.
+
+    Returns
+    -------
+    PlacedAperture
+    """
+    shape = wavelength_image.shape
+    params = placed.params
+    profile, lower, upper = box_profile(shape, params, wavelength_image, trace=placed.trace)
+    if line is None:
+        line = placed.trace
+        if line is None or params.src_coeff is not None:
+            line = centre_line(profile, params.dispaxis)
+    if width is None:
+        width = upper - lower + 1
+    params = replace(params, extract_width=width, src_coeff=None)
+    return replace(placed, params=params, trace=line)
+
+
 def weighted_aperture(
     placed: PlacedAperture,
     wavelength_image: NDArray[np.floating],
@@ -392,9 +430,15 @@ def weighted_aperture(
     Aperture
     """
     params = placed.params
+    line = placed.trace
+    if line is None and params.bkg_regions is not None:
+        line = centre_line(profile, params.dispaxis)
     profile[~np.isfinite(wavelength_image)] = 0.0
     bkg_profile = None
-    if params.fits_background:
+    if params.fits_background and params.bkg_regions is not None and line is not None:
+        mask = region_mask(profile.shape, line, params.bkg_regions, params.dispaxis)
+        bkg_profile = mask.astype(np.float64)
+    elif params.fits_background:
         bkg_profile, _, _ = box_profile(
             profile.shape, params, wavelength_image, "bkg", trace=placed.trace
         )

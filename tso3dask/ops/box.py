@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, NotYetError
 from .aperture1d import Aperture
 from .background1d import Background, fit_median, fit_polynomial, smooth
+from .background_clip import clip_background, clip_numpy
 from .extract_params import HORIZONTAL
 
 __all__ = ["RESULTS", "BoxPlan", "background_of", "box_plan", "extract_box", "needed_rows"]
@@ -67,6 +68,8 @@ class BoxPlan:
         Order of the polynomial.
     smoothing : int
         Odd length of the background's running mean, 0 for none.
+    clip : float or None
+        Background pixels further than this from the others, in sigma, are left out.
     """
 
     shape: tuple[int, int]
@@ -78,11 +81,17 @@ class BoxPlan:
     fit: str | None
     order: int
     smoothing: int
+    clip: float | None = None
 
     @property
     def dispersion(self) -> int:
         """Number of elements along dispersion of the whole image."""
         return self.shape[1] if self.dispaxis == HORIZONTAL else self.shape[0]
+
+    @property
+    def clip_order(self) -> int:
+        """Order of the polynomial that clipping is about; 0 is the median."""
+        return self.order if self.fit == "poly" else 0
 
     @property
     def first(self) -> int:
@@ -190,6 +199,7 @@ def box_plan(aperture: Aperture, *, whole: bool = False) -> BoxPlan:
         fit=params.bkg_fit if inside is not None else None,
         order=params.bkg_order,
         smoothing=smoothing if smoothing > 1 else 0,
+        clip=params.bkg_clip if inside is not None else None,
     )
 
 
@@ -346,12 +356,19 @@ def _sum_compiled(
     values, vy0, vx0 = sci, y0, x0
     level = np.zeros((1, 1), np.float32)
     if plan.inside is not None:
+        if plan.clip is not None:
+            values = clip_background(
+                sci[cut], plan.inside, plan.position, plan.clip_order, plan.clip, plan.dispaxis
+            )
+            vy0 = vx0 = 0
+        valid, wy0, wx0 = values, vy0, vx0
         if plan.smoothing:
             values = np.empty((len(sci), *tables.profile.shape), np.float32)
             if along_x:
-                _background_jit.smooth_along_x(sci, y0, x0, tables.wanted, plan.smoothing, values)
+                smooth_kernel = _background_jit.smooth_along_x
+                smooth_kernel(valid, wy0, wx0, tables.wanted, plan.smoothing, values)
             else:
-                _background_jit.smooth_along_y(sci, y0, x0, plan.smoothing, values)
+                _background_jit.smooth_along_y(valid, wy0, wx0, plan.smoothing, values)
             vy0 = vx0 = 0
         if plan.fit == "median":
             mode = jit.LEVEL
@@ -364,7 +381,7 @@ def _sum_compiled(
                 values.view(np.int32), vy0, vx0, tables.inside, *tables.back,
                 middles, middles.view(np.int32), level,
             )  # fmt: skip
-            values, vy0, vx0 = sci, y0, x0
+            values, vy0, vx0 = valid, wy0, wx0
         else:
             mode, order = jit.POLYNOMIAL, plan.order
     kernel = jit.along_x if along_x else jit.along_y
@@ -414,9 +431,14 @@ def background_of(image: Pixels, variances: tuple[Pixels, ...], plan: BoxPlan) -
         return None
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.isfinite(variances[0] + variances[1] + variances[2]) & np.isfinite(image)
-    values = smooth(image, plan.smoothing) if plan.smoothing else image
     used = plan.inside & finite
+    valid = image
+    if plan.clip is not None:
+        valid = np.array(image)
+        clip_numpy(valid, plan.inside, plan.position, plan.clip_order, plan.clip)
+    values = smooth(valid, plan.smoothing) if plan.smoothing else valid
     if plan.fit == "median":
+        used &= np.isfinite(valid)
         return fit_median(values, plan.inside, used, plan.profile, variances)
     used &= np.isfinite(values)
     return fit_polynomial(values, used, plan.profile, variances, plan.position, plan.order)

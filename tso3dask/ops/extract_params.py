@@ -10,7 +10,7 @@ file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
@@ -46,7 +46,7 @@ class ExtractParams:
     independent_var : str
         ``"pixel"`` or ``"wavelength"``: what the polynomials are functions of.
     subtract_background : bool
-        Whether a background is taken away (it also needs ``bkg_coeff``).
+        Whether a background is taken away (it also needs ``bkg_coeff`` or ``bkg_regions``).
     bkg_fit : {"poly", "median"} or None
         How the background of each column is made.
     bkg_order : int
@@ -57,8 +57,13 @@ class ExtractParams:
         Whether the aperture moves to the expected place of the source.
     position_offset : float
         Further shift across the dispersion, pixels.
-    extraction_type : {"box", "optimal"}
+    extraction_type : {"box", "optimal", "horne"}
         Kind of extraction.
+    bkg_regions : tuple of float or None
+        Lower and upper edges in turn of background regions, pixels from the trace; go before
+        `bkg_coeff`.
+    bkg_clip : float or None
+        Limit of the clipping of background pixels, in sigma.
     """
 
     dispaxis: int
@@ -78,11 +83,14 @@ class ExtractParams:
     use_source_posn: bool = False
     position_offset: float = 0.0
     extraction_type: str = "box"
+    bkg_regions: tuple[float, ...] | None = None
+    bkg_clip: float | None = None
 
     @property
     def fits_background(self) -> bool:
         """Whether this extraction takes a background away."""
-        return self.subtract_background and self.bkg_coeff is not None
+        regions = self.bkg_coeff is not None or self.bkg_regions is not None
+        return self.subtract_background and regions
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def resolve_parameters(
     smoothing_length: float | None = None,
     use_source_posn: bool | None = None,
     position_offset: float | None = 0.0,
+    bkg_regions: tuple[float, ...] | None = None,
+    bkg_clip: float | None = None,
 ) -> Resolution:
     """Settle the parameters of one spectrum's extraction.
 
@@ -143,6 +153,8 @@ def resolve_parameters(
         The user's choices; None leaves each to the reference.
     position_offset : float or None
         Shift across the dispersion, pixels.
+    bkg_regions, bkg_clip
+        Regions that go before the reference's, also without a reference, and clipping in them.
 
     Returns
     -------
@@ -164,8 +176,13 @@ def resolve_parameters(
     ny, nx = int(shape[-2]), int(shape[-1])
     if reference is None:
         whole = ExtractParams(dispaxis, spectral_order, 0, nx - 1, 0, ny - 1)
-        if extraction_type != "box":
+        if extraction_type not in ("box", "horne"):
             notes.append("without an extract1d reference the extraction is a box")
+        elif extraction_type == "horne":
+            whole = replace(whole, extraction_type="horne")
+        if subtract_background is not False and bkg_regions is not None:
+            length = _smoothing_length(smoothing_length or 0, notes)
+            whole = _with_regions(whole, bkg_fit, bkg_order, length, bkg_regions, bkg_clip)
         return Resolution(whole, tuple(notes))
 
     aperture = _match_aperture(reference, slit_name, spectral_order)
@@ -178,26 +195,18 @@ def resolve_parameters(
 
     bkg_coeff = _coefficients(aperture, "bkg_coeff")
     if subtract_background is None:
-        subtract_background = bkg_coeff is not None
+        subtract_background = bkg_coeff is not None or bkg_regions is not None
     fit, order = _background_fit(aperture, subtract_background, bkg_fit, bkg_order)
     if use_source_posn is None:
         use_source_posn = source_type == "POINT" and bool(
             _get(aperture, "use_source_posn", exp_type in SOURCE_POSITION_TYPES)
         )
 
-    length = (
-        smoothing_length if smoothing_length is not None else _get(aperture, "smoothing_length", 0)
-    )
-    kind = str(extraction_type).lower()
-    if not psf_available and kind != "box":
-        notes.append("no PSF reference is available: the extraction is a box")
-        kind = "box"
-    if kind == "none":
-        kind = "optimal" if use_source_posn else "box"
-    if subtract_background and kind == "optimal":
-        _check_fit("poly", order)
-    elif subtract_background and bkg_coeff is not None:
-        _check_fit(fit, order)
+    if smoothing_length is None:
+        smoothing_length = _get(aperture, "smoothing_length", 0)
+    kind = _kind(extraction_type, psf_available, bool(use_source_posn), notes)
+    if subtract_background and (kind == "optimal" or bkg_coeff or bkg_regions):
+        _check_fit("poly" if kind == "optimal" else fit, order)
 
     params = ExtractParams(
         dispaxis=dispaxis,
@@ -213,12 +222,47 @@ def resolve_parameters(
         subtract_background=bool(subtract_background),
         bkg_fit=fit,
         bkg_order=int(order),
-        smoothing_length=_smoothing_length(length, notes),
+        smoothing_length=_smoothing_length(smoothing_length or 0, notes),
         use_source_posn=bool(use_source_posn),
         position_offset=float(position_offset or 0.0),
         extraction_type=kind,
+        bkg_regions=bkg_regions,
+        bkg_clip=bkg_clip,
     )
     return Resolution(params, tuple(notes))
+
+
+def _kind(wanted: str | None, psf_available: bool, at_source: bool, notes: list[str]) -> str:
+    """Kind of extraction that can be made."""
+    kind = str(wanted).lower()
+    if not psf_available and kind not in ("box", "horne"):
+        notes.append("no PSF reference is available: the extraction is a box")
+        return "box"
+    if kind == "none":
+        return "optimal" if at_source else "box"
+    return kind
+
+
+def _with_regions(
+    params: ExtractParams,
+    fit: str | None,
+    order: int | None,
+    smoothing_length: int,
+    regions: tuple[float, ...],
+    clip: float | None,
+) -> ExtractParams:
+    """Take away a background though there is no reference."""
+    fit, degree = _background_fit({}, True, fit, order)
+    _check_fit(fit, degree)
+    return replace(
+        params,
+        subtract_background=True,
+        bkg_fit=fit,
+        bkg_order=int(degree),
+        smoothing_length=smoothing_length,
+        bkg_regions=regions,
+        bkg_clip=clip,
+    )
 
 
 def _match_aperture(

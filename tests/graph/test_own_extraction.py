@@ -1,0 +1,85 @@
+"""Parameters of the extraction that jwst does not have: in runs, lazily and as functions."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import tso3dask as tso3
+from tso3dask.errors import InputError
+from tso3dask.graph import steps as functions
+
+COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS", "BKGD_VAR_POISSON")
+CHOSEN = {"aperture_width": 6.5, "bkg_regions": "-9 -5 5 14", "bkg_clip": 4.0}
+
+
+@pytest.fixture(scope="module", params=["mir_lrs-slitless", "nrc_tsgrism"])
+def small(made, request):
+    """One segment whose window rolls and one whose does not."""
+    return made(request.param, nints=17, segments=[13, 4], shape=(26, 24), cr_rate=2e-3)
+
+
+def chosen(observation, **parameters):
+    steps = copy.deepcopy(observation.steps)
+    steps["outlier_detection"] = {"rolling_window_width": 5}
+    steps.setdefault("extract_1d", {}).update(parameters)
+    return steps
+
+
+def tables(path):
+    with fits.open(path) as hdus:
+        found = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+        return [{n: np.array(h.data[n]) for n in (*COLUMNS, "WAVELENGTH")} for h in found]
+
+
+@pytest.mark.parametrize("fit", ["median", "poly"])
+def test_runs_lazy_spectra_and_functions_agree(small, tmp_path, fit):
+    given = chosen(small, **CHOSEN, bkg_fit=fit, bkg_order=1)
+    plan = tso3.plan(small.asn, given)
+    expected = tables(plan.run(tmp_path / "a").products["x1dints"][0])
+    cut = tso3.plan(small.asn, given, chunk_integrations=3)
+    again = tables(cut.run(tmp_path / "b", scheduler="synchronous").products["x1dints"][0])
+    nodes = [n.to_dataset().compute(scheduler="synchronous") for n in plan.x1dints.leaves]
+    for path, node, table, other in zip(small.members, nodes, expected, again, strict=True):
+        flagged = functions.outlier_detection(
+            tso3.open_segment(path, chunks=4), **given["outlier_detection"]
+        )
+        spectra = functions.extract_1d(flagged, **given["extract_1d"]).compute()
+        for name in COLUMNS:
+            np.testing.assert_array_equal(other[name], table[name])
+            np.testing.assert_array_equal(node[name.lower()].values, table[name])
+            np.testing.assert_array_equal(spectra[name.lower()].values, table[name])
+        whole = table["NPIXELS"].max(axis=0)
+        assert np.median(whole) == pytest.approx(6.5)
+        assert np.median(table["BACKGROUND"]) != 0
+
+
+def test_each_has_an_effect(small):
+    def flux(**parameters):
+        plan = tso3.plan(small.asn, chosen(small, **parameters))
+        return plan.x1dints.leaves[0].to_dataset()["flux"].compute(scheduler="synchronous").values
+
+    usual = flux(bkg_regions="-9 -5 5 14")
+    for changed in (
+        {"bkg_regions": "-8 -5 5 12"},
+        {"bkg_clip": 3.0},
+        {"aperture_width": 3.5},
+    ):
+        assert not np.array_equal(flux(**{"bkg_regions": "-9 -5 5 14"} | changed), usual)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"aperture_width": 0}, "aperture_width must be above 0"),
+        ({"bkg_clip": -1}, "bkg_clip must be above 0"),
+        ({"bkg_regions": "-5 5 8"}, "pairs of a lower and a higher edge"),
+        ({"bkg_regions": "-5 -8"}, "pairs of a lower and a higher edge"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(parameters, words):
+    with pytest.raises(InputError, match=words):
+        tso3.config.parse_steps({"extract_1d": parameters})
