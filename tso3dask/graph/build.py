@@ -25,6 +25,7 @@ __all__ = [
     "MemberGraph",
     "gather",
     "imaging_graph",
+    "kept",
     "orders_graph",
     "spectrum_graph",
     "spectrum_prologue",
@@ -64,14 +65,15 @@ class MemberGraph:
             if journal is not None:
                 entry = f"{name}-{label}-{a:07d}-{b:07d}"
                 stored = journal.load(entry)
-                task = stored if stored is not None else (_kept, journal, entry, task)
+                task = stored if stored is not None else (kept, journal, entry, task)
             self.tasks[key] = task
             keys.append(key)
         self.passes[name] = keys
         return keys
 
 
-def _kept(journal: Journal, entry: str, result: ChunkResult) -> ChunkResult:
+def kept(journal: Journal, entry: str, result: ChunkResult) -> ChunkResult:
+    """Task: put a result to the journal."""
     return journal.save(entry, result)
 
 

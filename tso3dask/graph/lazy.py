@@ -65,7 +65,7 @@ def member_datasets(plan: Outline, *, stage: str = "flagged") -> dict[str, xr.Da
     if stage not in STAGES:
         raise InputError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
     datasets: dict[str, xr.Dataset] = {}
-    for member in _in_time(plan):
+    for member in _in_time(plan if stage == "stored" else plan.modelled):
         if stage == "flagged" and plan.hooked:
             datasets[_free(datasets, member.node)] = plan.hooked[member.index].pixels
             continue
@@ -108,7 +108,7 @@ def replaced(plan: Outline) -> xr.DataTree:
 
 def x1dints(plan: Outline) -> xr.DataTree:
     """Tree of the spectra; those of NIRISS SOSS have a node for each order."""
-    plan = plan.fitted
+    plan = plan.settled
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
         hooked = plan.hooked[member.index].spectra if plan.hooked else None
@@ -138,7 +138,7 @@ def phot(plan: Outline) -> xr.Dataset:
     if "phot" not in plan.products:
         raise AttributeError("this plan makes no photometry")
     parts = []
-    for member in plan.members:
+    for member in plan.settled.members:
         setup = member.imaging
         assert setup is not None
         hooked = plan.hooked[member.index].photometry if plan.hooked else None
@@ -158,7 +158,7 @@ def whtlt(plan: Outline) -> xr.Dataset:
 
     if "whtlt" not in plan.products:
         raise AttributeError("this plan makes no white light")
-    plan = plan.fitted
+    plan = plan.settled
     tree = x1dints(plan)
     sums: dict[tuple[int, int], da.Array] = {}
     nodes = [node for node in tree.leaves if node.has_data]

@@ -186,7 +186,7 @@ def fitted_plan(plan: AnyOutline, scheduler: Any = None, workers: int | None = N
         graph[key] = (fit_profile, job, member.spectrum.unsettled.placed, needed)
         keys.append(key)
     offsets = compute(graph, keys, scheduler=scheduler, workers=workers or plan.budget.workers)
-    members, notes = list(plan.members), list(plan.notes)
+    members, notes = list(plan.members), list[str]()
     for member, found in zip(waiting, offsets, strict=True):
         assert member.spectrum is not None
         try:
@@ -195,4 +195,4 @@ def fitted_plan(plan: AnyOutline, scheduler: Any = None, workers: int | None = N
             raise InputError(f"{member.segment.path}: {error}") from error
         members[member.index] = replace(member, spectrum=setup)
         notes += more
-    return replace(plan, members=tuple(members), notes=tuple(dict.fromkeys(notes)))
+    return plan.with_members(members, notes)

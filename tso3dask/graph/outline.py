@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from dask.tokenize import tokenize
@@ -21,6 +22,7 @@ from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
 from tso3dask.io.observation import Observation
 from tso3dask.io.segment import Segment
+from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.whitelight import repeated_times
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ class Member:
         Reference that it uses, by type.
     soss : SossSetup or None
         Extraction of several orders, for NIRISS SOSS.
+    model : ExposureModel or None
+        Model of its exposure, with the numbers of its integrations and of some around them; None
+        until it is made, see `Outline.modelled`.
     """
 
     index: int
@@ -68,6 +73,7 @@ class Member:
     spectrum: SpectrumSetup | None = None
     references: MemberReferences = field(default_factory=dict)
     soss: SossSetup | None = None
+    model: ExposureModel | None = None
 
     @property
     def tables(self) -> tuple[SpectrumSetup | OrderSetup, ...]:
@@ -233,6 +239,39 @@ class Outline:
         from tso3dask.graph.optimal import fitted_plan
 
         return fitted_plan(self)
+
+    @cached_property
+    def modelled(self) -> Outline:
+        """The same with the model of every exposure, for which all integrations are read.
+
+        The outline itself where no parameter needs one.
+        """
+        from tso3dask.graph.modelled import modelled_plan
+
+        return modelled_plan(self)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether some parameter asks for the model of each exposure."""
+        from tso3dask.graph.modelled import needs_model
+
+        return needs_model(self.parameters)
+
+    @cached_property
+    def settled(self) -> Outline:
+        """The same with all that pixels settle: models of the exposures, then fitted profiles.
+
+        The outline itself where there is nothing of that kind.
+        """
+        return self.modelled.fitted
+
+    def with_members(self, members: Iterable[Member], notes: Iterable[str] = ()) -> Self:
+        """Return the same with members of which more is known, under the same name."""
+        made = replace(
+            self, members=tuple(members), notes=tuple(dict.fromkeys((*self.notes, *notes)))
+        )
+        made.__dict__["token"] = self.token  # what is known now follows from what that names
+        return made
 
     @property
     def nints(self) -> int:

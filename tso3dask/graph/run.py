@@ -16,6 +16,7 @@ from tso3dask.graph.execute import Progress, compute, connected
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.files import TableFile
 from tso3dask.graph.imaging import ImagingJob
+from tso3dask.graph.modelled import modelled_plan
 from tso3dask.graph.optimal import fitted_plan
 from tso3dask.graph.outline import Member, Outline
 from tso3dask.graph.record import (
@@ -177,6 +178,7 @@ def _run(
         if done is None:
             if not resume:
                 remove_unfinished(plan, output_dir, finals)
+            plan = modelled_plan(plan, journal, scheduler, workers)
             plan = fitted_plan(plan, scheduler, workers)
             plan = prepared_plan(plan, journal, scheduler, workers)
             sinks = create_sinks(plan, finals, run_id, journal)

@@ -1,0 +1,377 @@
+"""Where the light of the target is in an image, and what dead pixels of it would have shown.
+
+The trace is followed from its brightest place outwards, in medians of a few columns, so that hot
+pixels and traces of other stars do not matter; its place is the first moment of the light around
+it, and a polynomial of the dispersion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Target", "fill_dead", "find_target"]
+
+Image = npt.NDArray[np.floating]
+
+_BLOCK = 16
+"""Columns of a median along the dispersion at most."""
+
+_HALF_WIDTH = 4.0
+"""Half width of the window of a first moment, pixels."""
+
+_REACH = (3, 24)
+"""Half width of the light of a trace, pixels: least and most."""
+
+_FAINTEST = 0.005
+"""Light of a profile, relative to its peak, that still belongs to it."""
+
+_DETECTED = 5.0
+"""Light over noise of a place that has a trace."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Place of the target.
+
+    Attributes
+    ----------
+    level : float
+        Level of the background.
+    noise : float
+        Scatter of the pixels around it.
+    region : (y, x) bool
+        Pixels with light of the target.
+    centre : (dispersion,) or (2,) float64
+        Place of the trace across it, NaN where there is none; in images ``(y, x)``.
+    """
+
+    level: float
+    noise: float
+    region: npt.NDArray[np.bool_]
+    centre: npt.NDArray[np.float64]
+
+
+def find_target(image: Image, dispaxis: int) -> Target:
+    """Find the light of the target.
+
+    Parameters
+    ----------
+    image : (y, x)
+        Median of some integrations; NaN where nothing is known.
+    dispaxis : int
+        1 where wavelength runs along x, 2 along y, 0 for images.
+
+    Returns
+    -------
+    Target
+        Without any pixel where nothing is brighter than noise.
+    """
+    level, noise = _background(image)
+    signal = np.asarray(image, np.float64) - level
+    if dispaxis == 0:
+        region, centre = _star(signal, noise)
+    else:
+        turned = signal if dispaxis == 1 else signal.T
+        region, centre = _trace(turned, noise)
+        region = region if dispaxis == 1 else np.ascontiguousarray(region.T)
+    return Target(level, noise, region, centre)
+
+
+def _background(image: Image) -> tuple[float, float]:
+    """Level and scatter of the pixels without light, by clipping what is brighter."""
+    values = image[np.isfinite(image)].astype(np.float64)
+    level, noise = 0.0, 0.0
+    for _ in range(8):
+        if not values.size:
+            break
+        level = float(np.median(values))
+        below = level - values[values < level]
+        noise = 1.4826 * float(np.median(below)) if below.size else 0.0
+        kept = values[values <= level + 3 * noise]
+        if kept.size == values.size:
+            break
+        values = kept
+    return level, noise
+
+
+def _trace(
+    signal: npt.NDArray[np.float64], noise: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Light and centre of a trace in (across, dispersion) pixels."""
+    across, along = signal.shape
+    block = max(1, min(_BLOCK, along // 12))
+    edges = np.arange(0, along, block)
+    with np.errstate(all="ignore"):
+        blocks = np.array([_nanmedian(signal[:, x : x + block]) for x in edges]).T
+    blocks = np.nan_to_num(blocks)
+    places = edges + (np.minimum(edges + block, along) - 1 - edges) / 2
+    dim = 1.25 * noise / np.sqrt(block)
+    rows, lit = _follow(blocks, _DETECTED * dim)
+    nothing = np.zeros(signal.shape, bool), np.full(along, np.nan)
+    if not lit.any():
+        return nothing
+    centre, fitted = rows.astype(np.float64), None
+    for _ in range(4):
+        moments = _moments(blocks, centre)
+        fitted = _polynomial(places, moments, lit & np.isfinite(moments), blocks, rows)
+        if fitted is None:
+            return nothing
+        centre = np.clip(fitted(places), 0, across - 1)
+    assert fitted is not None
+    reach = _reach(blocks[:, lit], centre[lit], dim)
+    low, high = edges[lit][0], min(edges[lit][-1] + block, along)
+    x = np.arange(along)
+    path = np.where((x >= low) & (x < high), fitted(x), np.nan)
+    with np.errstate(invalid="ignore"):
+        region = np.abs(np.arange(across)[:, None] - path) <= reach
+    return region, path
+
+
+def _nanmedian(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmedian(values, axis=-1))
+
+
+def _follow(
+    blocks: npt.NDArray[np.float64], least: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Row of the trace in each block, from the brightest outwards, and where it is seen."""
+    padded = np.pad(blocks, ((1, 1), (0, 0)), mode="edge")
+    smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    count = blocks.shape[1]
+    begin = int(np.argmax(smooth.max(axis=0)))
+    rows = np.zeros(count, np.int64)
+    rows[begin] = int(np.argmax(smooth[:, begin]))
+    for step in (1, -1):
+        last = rows[begin]
+        for k in range(begin + step, count if step > 0 else -1, step):
+            low = max(0, int(last) - 4)
+            near = smooth[low : last + 5, k]
+            if near.max() > least:
+                last = low + int(np.argmax(near))
+            rows[k] = last
+    return rows, smooth[rows, np.arange(count)] > least
+
+
+def _moments(
+    blocks: npt.NDArray[np.float64], centre: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """First moment of the light of each block around `centre`, pixels at the edge in part."""
+    distance = np.arange(len(blocks))[:, None] - centre
+    weight = np.clip(_HALF_WIDTH + 0.5 - np.abs(distance), 0, 1) * blocks
+    with np.errstate(all="ignore"):
+        moved = (weight * distance).sum(axis=0) / weight.sum(axis=0)
+    return np.where(np.abs(moved) < 3, centre + moved, np.nan)
+
+
+def _polynomial(
+    places: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    use: npt.NDArray[np.bool_],
+    blocks: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.int64],
+) -> np.polynomial.Chebyshev | None:
+    """Centre as a polynomial, brighter places weigh more, with clipping."""
+    fit = None
+    for _ in range(4):
+        count = int(use.sum())
+        if not count:
+            return fit
+        degree = min(4 if count >= 24 else 2, max(0, count // 3))
+        light = np.clip(blocks[rows, np.arange(rows.size)][use], 0, None)
+        weight = np.sqrt(light / max(float(light.max()), 1e-300)) + 1e-3
+        ends = (float(places[use].min()) - 0.5, float(places[use].max()) + 0.5)
+        fit = np.polynomial.Chebyshev.fit(places[use], values[use], degree, domain=ends, w=weight)
+        off = np.abs(values - fit(places))
+        limit = 5 * 1.4826 * float(np.median(off[use])) + 1e-3
+        kept = use & (off <= limit)
+        if kept.sum() == count or kept.sum() < 2 * degree + 1:
+            break
+        use = kept
+    return fit
+
+
+def _reach(blocks: npt.NDArray[np.float64], centre: npt.NDArray[np.float64], dim: float) -> float:
+    """Half width of the light of the trace: where its mean profile falls below what is sure."""
+    distance = np.abs(np.arange(len(blocks))[:, None] - centre)
+    least, most = _REACH
+    profile = [blocks[(distance >= r - 0.5) & (distance < r + 0.5)] for r in range(most + 1)]
+    peak = max(float(np.mean(profile[0])) if profile[0].size else 0.0, float(blocks.max()) * 1e-3)
+    reach = least
+    for r in range(1, most + 1):
+        values = profile[r]
+        if not values.size:
+            break
+        mean = float(np.mean(values))
+        if mean < max(_FAINTEST * peak, 3 * dim / np.sqrt(values.size)):
+            break
+        reach = max(least, r)
+    return reach + 0.5
+
+
+def _star(
+    signal: npt.NDArray[np.float64], noise: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Light and centre ``(y, x)`` of the brightest source of an image."""
+    from scipy.ndimage import label, uniform_filter
+
+    padded = np.pad(signal, 1, constant_values=np.nan)
+    ny, nx = signal.shape
+    stack = [padded[dy : dy + ny, dx : dx + nx] for dy in range(3) for dx in range(3)]
+    smooth = np.nan_to_num(_nanmedian(np.stack(stack, axis=-1)))
+    top = uniform_filter(smooth, 3, mode="constant")
+    place = np.unravel_index(int(np.argmax(top)), top.shape)
+    peak = float(smooth[place])
+    nothing = np.zeros(signal.shape, bool), np.full(2, np.nan)
+    if not peak > _DETECTED * noise:
+        return nothing
+    parts, _ = label(smooth > max(_DETECTED * noise, 0.02 * peak))
+    light = np.where(parts == parts[place], np.where(np.isfinite(signal), signal, smooth), 0)
+    light = np.clip(light, 0, None)
+    y, x = np.indices(signal.shape)
+    centre = np.array([(light * y).sum(), (light * x).sum()]) / light.sum()
+    filled = np.where(np.isfinite(signal), signal, smooth)
+    radius = np.sqrt(np.count_nonzero(parts == parts[place]) / np.pi) + 1
+    for _ in range(6):
+        weight = np.clip(radius + 0.5 - np.hypot(y - centre[0], x - centre[1]), 0, 1) * filled
+        total = weight.sum()
+        if not total > 0:
+            break
+        centre = np.array([(weight * y).sum(), (weight * x).sum()]) / total
+    distance = np.hypot(y - centre[0], x - centre[1])
+    profile = _radial(signal, distance)
+    counts = np.bincount(np.rint(distance).astype(int).ravel(), minlength=profile.size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sure = profile > np.maximum(
+            _FAINTEST * np.nanmax(profile), 3 * noise / np.sqrt(counts[: profile.size])
+        )
+    most = min(int(np.flatnonzero(sure).max(initial=_REACH[0])), min(ny, nx) // 2)
+    return distance <= max(_REACH[0], most) + 0.5, centre
+
+
+def _radial(
+    image: npt.NDArray[np.float64], distance: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Median of an image by rounded distance."""
+    bins = np.rint(distance).astype(int).ravel()
+    values = image.ravel()
+    out = np.full(bins.max() + 1, np.nan)
+    for r in range(out.size):
+        here = values[bins == r]
+        here = here[np.isfinite(here)]
+        if here.size:
+            out[r] = np.median(here)
+    return out
+
+
+def fill_dead(
+    image: Image, dead: npt.NDArray[np.bool_], target: Target, dispaxis: int
+) -> npt.NDArray[np.float32]:
+    """Fill pixels by the spatial profile.
+
+    Parameters
+    ----------
+    image : (y, x)
+        Freed of its background.
+    dead : (y, x) bool
+        Pixels to fill.
+    target : Target
+        Where the light is.
+    dispaxis : int
+        As for `find_target`.
+
+    Returns
+    -------
+    (y, x) float32
+        In the light of a trace the median of the columns around, three on each side, each scaled
+        by what both have in common; in that of a star the mean of the pixels around, scaled by the
+        profile with the distance from its centre; elsewhere the median of the pixels around, 0 if
+        there are none.
+    """
+    out = np.array(image, np.float64)
+    out[dead] = np.nan
+    filled = _from_around(out, dead)
+    inside = dead & target.region
+    if inside.any():
+        if dispaxis == 0:
+            better = _by_distance(out, target, inside)
+        elif dispaxis == 1:
+            better = _by_columns(out, target.region, inside)
+        else:
+            better = _by_columns(out.T, target.region.T, inside.T).T
+        use = inside & np.isfinite(better)
+        filled[use] = better[use]
+    return np.nan_to_num(filled, posinf=0, neginf=0).astype(np.float32)
+
+
+def _around(
+    image: npt.NDArray[np.float64], where: npt.NDArray[np.bool_], reach: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Values and places of the pixels around each of some pixels, NaN beyond the edge."""
+    y, x = (v[:, None] for v in np.nonzero(where))
+    dy, dx = (v.ravel()[None] for v in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    ny, nx = image.shape
+    yy, xx = y + dy, x + dx
+    valid = (yy >= 0) & (yy < ny) & (xx >= 0) & (xx < nx)
+    yy, xx = np.clip(yy, 0, ny - 1), np.clip(xx, 0, nx - 1)
+    return np.where(valid, image[yy, xx], np.nan), yy, xx
+
+
+def _from_around(
+    image: npt.NDArray[np.float64], dead: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    out = image.copy()
+    if dead.any():
+        out[dead] = np.nan_to_num(_nanmedian(_around(image, dead, 2)[0]))
+    return out
+
+
+def _by_columns(
+    image: npt.NDArray[np.float64],
+    region: npt.NDArray[np.bool_],
+    dead: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:
+    """Dead pixels of a trace along x from the columns around, NaN where none helps."""
+    y, x = np.nonzero(dead)
+    columns, which = np.unique(x, return_inverse=True)
+    nx = image.shape[1]
+    found = []
+    for step in (-3, -2, -1, 1, 2, 3):
+        other = columns + step
+        inside = (other >= 0) & (other < nx)
+        other = np.clip(other, 0, nx - 1)
+        here, there = image[:, columns], image[:, other]
+        both = np.isfinite(here) & np.isfinite(there) & region[:, columns] & region[:, other]
+        here_sum, there_sum = (np.where(both, v, 0).sum(axis=0) for v in (here, there))
+        with np.errstate(all="ignore"):
+            ratio = np.where(
+                inside & (there_sum > 0) & (here_sum > 0), here_sum / there_sum, np.nan
+            )
+        found.append(image[y, np.clip(x + step, 0, nx - 1)] * ratio[which])
+    out = np.full(image.shape, np.nan)
+    out[y, x] = _nanmedian(np.stack(found, axis=-1))
+    return out
+
+
+def _by_distance(
+    image: npt.NDArray[np.float64], target: Target, dead: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Estimates of dead pixels of a star from its profile, NaN where there is none."""
+    y, x = np.indices(image.shape)
+    distance = np.hypot(y - target.centre[0], x - target.centre[1])
+    profile = _radial(image, distance)
+    known = np.flatnonzero(np.isfinite(profile))
+    expected = np.interp(distance, known, profile[known])
+    values, yy, xx = _around(image, dead, 1)
+    with np.errstate(all="ignore"):
+        total = np.where(np.isfinite(values), expected[yy, xx], 0).sum(axis=1)
+        ratio = np.nansum(values, axis=1) / total
+    out = np.full(image.shape, np.nan)
+    out[dead] = expected[dead] * np.where(ratio > 0, ratio, np.nan)
+    return out
