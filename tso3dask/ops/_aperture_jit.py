@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tso3dask.ops._jit import helper, jit
-from tso3dask.ops._photometry_jit import pairwise_sum_f4
+from tso3dask.ops._pairwise_jit import pairwise_sum
 
 __all__ = ["sum_block", "whole_block"]
 
@@ -73,8 +73,8 @@ def whole_block(sci: np.ndarray, err: np.ndarray, total: np.ndarray, error: np.n
         for k in range(n):
             value = sci[i, k]
             values[k] = value if value == value else zero
-        total[i] = pairwise_sum_f4(values, n)
+        total[i] = pairwise_sum(values, n)
         for k in range(n):
             square = err[i, k] * err[i, k]
             values[k] = square if square == square else zero
-        error[i] = np.sqrt(pairwise_sum_f4(values, n))
+        error[i] = np.sqrt(pairwise_sum(values, n))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tso3dask.ops._photometry_jit import jit
+from tso3dask.ops._jit import jit
 
 __all__ = ["MEDIAN_TILE", "median_along_x", "median_along_y", "smooth_along_x", "smooth_along_y"]
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tso3dask.ops._photometry_jit import jit
+from tso3dask.ops._jit import jit
 from tso3dask.ops._vector_jit import LANES, copy_words, moment_lanes
 
 __all__ = ["TILE", "along_x", "along_y"]

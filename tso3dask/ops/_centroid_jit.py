@@ -11,7 +11,7 @@ import numpy as np
 
 from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._median_jit import median_of_runs, median_scratch
-from tso3dask.ops._photometry_jit import pairwise_sum_f8
+from tso3dask.ops._pairwise_jit import pairwise_sum
 
 __all__ = ["background_block", "box_edges", "centroid_block", "centroid_one"]
 
@@ -54,11 +54,11 @@ def centroid_one(
             work[1, n] = value * (x - x0)
             work[2, n] = value * (y - y0)
             n += 1
-    total = pairwise_sum_f8(work[0], n)
+    total = pairwise_sum(work[0], n)
     if n == 0 or abs(total) < _EMPTY_SUM:
         return np.nan, np.nan
-    cx = pairwise_sum_f8(work[1], n) / total + x0
-    cy = pairwise_sum_f8(work[2], n) / total + y0
+    cx = pairwise_sum(work[1], n) / total + x0
+    cy = pairwise_sum(work[2], n) / total + y0
     ny, nx = image.shape
     if cx < 0 or cx >= nx or cy < 0 or cy >= ny:
         return np.nan, np.nan

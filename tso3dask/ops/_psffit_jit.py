@@ -22,7 +22,7 @@ from tso3dask.ops._centroid_jit import box_edges, centroid_one
 from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._lsq3_jit import Vector, norm3, singular, triangular
 from tso3dask.ops._median_jit import median_of_runs, median_scratch
-from tso3dask.ops._photometry_jit import pairwise_sum_f4
+from tso3dask.ops._pairwise_jit import pairwise_sum
 from tso3dask.ops._psfmodel_jit import derivatives, residuals, take_profile
 from tso3dask.ops._trust_region_jit import (
     bounded_step,
@@ -152,7 +152,7 @@ def _fitted(
             valid[n] = value
             values[n] = value
             n += int((dq[row, column] & np.uint32(1)) == 0) & int(value == value)
-    flux = np.float64(pairwise_sum_f4(valid, n))
+    flux = np.float64(pairwise_sum(valid, n))
     if n < 3 or not math.isfinite(flux) or flux < 0.0:
         return nothing
     geometry = (x, y, x0, x1 - x0, y0, y1 - y0)

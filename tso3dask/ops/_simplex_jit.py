@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tso3dask.ops._jit import helper
+from tso3dask.ops._pairwise_jit import block_sum
 
 Array = npt.NDArray[Any]
 Single = Any
@@ -20,39 +21,13 @@ _CALLS = 200
 """Evaluations after which a fit ends."""
 
 
-@helper
-def _block_sum(values: Array, first: int, count: int) -> Single:
-    """Sum of up to 128 numbers in the order in which NumPy adds a contiguous float32 array."""
-    if count < 8:
-        total = np.float32(-0.0)
-        for k in range(first, first + count):
-            total += values[k]
-        return total
-    r0, r1, r2, r3 = values[first], values[first + 1], values[first + 2], values[first + 3]
-    r4, r5, r6, r7 = values[first + 4], values[first + 5], values[first + 6], values[first + 7]
-    whole = count - count % 8
-    for k in range(first + 8, first + whole, 8):
-        r0 += values[k]
-        r1 += values[k + 1]
-        r2 += values[k + 2]
-        r3 += values[k + 3]
-        r4 += values[k + 4]
-        r5 += values[k + 5]
-        r6 += values[k + 6]
-        r7 += values[k + 7]
-    total = ((r0 + r1) + (r2 + r3)) + ((r4 + r5) + (r6 + r7))
-    for k in range(first + whole, first + count):
-        total += values[k]
-    return total
-
-
 def _halved(inner: Any) -> Any:
     """Kernel that sums the halves of longer arrays with another kernel, as NumPy does."""
 
     @helper
     def total(values: Array, first: int, count: int) -> Single:
         if count <= 128:
-            return _block_sum(values, first, count)
+            return block_sum(values, first, count)
         half = count // 2
         half -= half % 8
         return inner(values, first, half) + inner(values, first + half, count - half)
@@ -60,7 +35,7 @@ def _halved(inner: Any) -> Any:
     return total
 
 
-_pairwise_sum = _block_sum
+_pairwise_sum = block_sum
 for _level in range(6):  # up to some 8000 numbers; a kernel that calls itself cannot be cached
     _pairwise_sum = _halved(_pairwise_sum)
 
