@@ -2,23 +2,79 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
+import dask.multiprocessing
 import dask.threaded
 
 from tso3dask.errors import InputError, RunError, Tso3Error
 from tso3dask.io.journal import ChunkResult
 
-__all__ = ["Progress", "compute", "connected", "task_errors"]
+__all__ = ["Progress", "check_script", "compute", "connected", "task_errors"]
 
 Progress = Callable[[int, int, str], None]
 """Called with integrations done, integrations in all, and the phase."""
 
 _LOCAL = ("threads", "processes", "synchronous")
+
+
+_GUARD = 'if __name__ == "__main__":'
+
+
+def check_script(scheduler: Any = None) -> None:
+    """Refuse processes where each of them would run the user's whole script again.
+
+    A new process imports the script that started it. Python ends it as soon as it tries to start
+    processes of its own, and all that the other side knows is that it is gone.
+
+    Parameters
+    ----------
+    scheduler : str or Client, optional
+        As for `compute`, but no address.
+
+    Raises
+    ------
+    InputError
+        If the script does not tell the first process from the others, or if this is such a
+        process.
+    """
+    if _client_of(scheduler) is not None or _local_get(scheduler) is not dask.multiprocessing.get:
+        return
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # still importing it
+        script: str | None = sys.argv[0]
+    else:
+        script = _unguarded_script()
+    if script is not None:
+        raise InputError(
+            f"{script}: each worker process would run this script again; put what it does under "
+            f"'{_GUARD}', or use threads"
+        )
+
+
+def _unguarded_script() -> str | None:
+    """Script that new processes cannot import without running all of it.
+
+    None for what comes with ``-m`` or ``-c``, which they do not import.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(main, "__spec__", None) is not None:
+        return None
+    if dask.config.get("multiprocessing.context", "spawn") == "fork":
+        return None
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    guards = ("__name__", "parent_process", "current_process")
+    return None if any(word in text for word in guards) else str(path)
 
 
 @contextmanager
@@ -65,10 +121,10 @@ def connected(scheduler: Any) -> Any:
         yield client
 
 
-def _active_client() -> Any:
-    """Return the distributed client that is current, if any, without importing distributed."""
-    import sys
-
+def _client_of(scheduler: Any) -> Any:
+    """Return the distributed client that is given or current, if any; imports nothing."""
+    if scheduler is not None:
+        return None if isinstance(scheduler, str) else scheduler
     if "distributed" not in sys.modules:
         return None
     from distributed import default_client
@@ -117,9 +173,10 @@ def compute(
     if not wanted:
         return []
     with connected(scheduler) as place:
-        client = _active_client() if place is None else place
-        if client is not None and not isinstance(client, str):
+        client = _client_of(place)
+        if client is not None:
             return _on_cluster(client, graph, wanted, done)
+    check_script(scheduler)
     get = _local_get(scheduler)
     options = {} if get is dask.local.get_sync else {"num_workers": workers}
     try:

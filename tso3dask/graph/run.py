@@ -12,7 +12,7 @@ from typing import Any
 from dask.tokenize import tokenize
 
 from tso3dask.graph.build import MemberGraph, imaging_graph, orders_graph, spectrum_graph
-from tso3dask.graph.execute import Progress, compute, connected
+from tso3dask.graph.execute import Progress, check_script, compute, connected
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.files import TableFile
 from tso3dask.graph.imaging import ImagingJob
@@ -154,6 +154,7 @@ def run_plan(
 ) -> RunResult:
     """Write the products of a plan. See `Plan.run`."""
     with connected(scheduler) as place:  # before anything is written
+        check_script(place)
         return _run(plan, output_dir, place, workers, overwrite, resume, progress)
 
 
