@@ -1,26 +1,8 @@
 import io
 from types import SimpleNamespace
 
-import pytest
-
 from tso3dask import progress
-from tso3dask.progress import closing_text, format_bytes, format_seconds, progress_display
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (11_880_000, "11.9 MB"), (2.5e12, "2.5 TB")],
-)
-def test_sizes(count, text):
-    assert format_bytes(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (151, "2 min 31 s"), (3900, "1 h 05 min")],
-)
-def test_durations(seconds, text):
-    assert format_seconds(seconds) == text
+from tso3dask.progress import closing_text, progress_display
 
 
 def test_plain_lines_are_few_and_count_integrations_not_passes(monkeypatch):

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import tso3dask
 from tso3dask.errors import InputError, NotYetError, Tso3Error
+from tso3dask.wording import counted
 
 __all__ = ["main"]
 
@@ -471,7 +472,7 @@ def _run_asn(args: argparse.Namespace) -> int:
     )
     for note in observation.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"{args.output}: {made.name}, {len(made.members)} members, id {made.asn_id}")
+    print(f"{args.output}: {made.name}, {counted(len(made.members), 'member')}, id {made.asn_id}")
     return 0
 
 

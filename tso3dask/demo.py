@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tso3dask.errors import InputError
+from tso3dask.wording import counted
 
 __all__ = ["DEMO_MODES", "run_demo"]
 
@@ -61,7 +62,7 @@ def run_demo(
         size = nints or DEMO_MODES.get(name)
         sizes = {} if size is None else {"nints": size, "segments": 2 if size > 1 else 1}
         made = simulate(name, folder / name, overwrite=overwrite, **sizes)
-        say(f"   simulated {len(made.members)} segments in {folder / name}")
+        say(f"   simulated {counted(len(made.members), 'segment')} in {folder / name}")
         plan = _plan(made, recipe)
         figure = execute(plan, folder / name / "products", plots=True, overwrite=overwrite)
         figures.append(figure)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tso3dask.errors import InputError
-from tso3dask.progress import format_bytes
+from tso3dask.wording import counted, format_bytes
 
 __all__ = ["describe"]
 
@@ -222,7 +222,10 @@ def _time_rows(segment: Any) -> list[tuple[str, Any]]:
     numbers = table["integration_number"]
     whole = " (the whole exposure)" if len(table) > segment.nints else ""
     rows: list[tuple[str, Any]] = [
-        ("INT_TIMES", f"{len(table)} rows, integrations {numbers[0]} to {numbers[-1]}{whole}")
+        (
+            "INT_TIMES",
+            f"{counted(len(table), 'row')}, integrations {numbers[0]} to {numbers[-1]}{whole}",
+        )
     ]
     for name, column in _TIME_COLUMNS.items():
         if column in (table.dtype.names or ()):
@@ -286,7 +289,7 @@ def _table(path: Path) -> str:
         table = Table.read(path, format="ascii.ecsv")
     except Exception as error:  # the reader raises many kinds
         raise InputError(f"{path}: not readable as ECSV: {' '.join(str(error).split())}") from None
-    lines = [_size_line(path, f"table of {len(table)} rows")]
+    lines = [_size_line(path, f"table of {counted(len(table), 'row')}")]
     lines += _rows((name, value) for name, value in table.meta.items() if not name.startswith("__"))
     rows = []
     for name in table.colnames:
@@ -308,7 +311,7 @@ def _association(path: Path) -> str:
     except InputError as error:
         problem = str(error)
     lines = [
-        f"{path.name}: association of {len(association.members)} members",
+        f"{path.name}: association of {counted(len(association.members), 'member')}",
         *_rows(
             [
                 ("product", association.name),

@@ -8,35 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tso3dask.wording import counted, format_bytes, format_seconds
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["closing_text", "format_bytes", "format_seconds", "progress_display"]
+__all__ = ["closing_text", "progress_display"]
 
 Report = Callable[[int, int, str], None]
 """Called with units of work done, units in all, and the phase."""
-
-
-def format_bytes(count: float) -> str:
-    """Return a size in words, as ``1.4 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000.0
-    return f"{count:.3g} TB"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration in words, as ``42 s`` or ``1 h 05 min``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
 
 
 @contextmanager
@@ -79,7 +59,6 @@ def _bar(integrations: int, segments: int, stream: TextIO) -> Iterator[Report]:
         def render(self, task: Any) -> Text:
             return Text(_pace(task.completed, task.total or 0, time.monotonic() - started))
 
-    plural = "s" if segments != 1 else ""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -88,7 +67,7 @@ def _bar(integrations: int, segments: int, stream: TextIO) -> Iterator[Report]:
         Pace(),
     )
     with Progress(*columns, console=Console(file=stream), transient=True) as display:
-        task = display.add_task(f"{segments} segment{plural}", total=integrations)
+        task = display.add_task(counted(segments, "segment"), total=integrations)
 
         def report(done: int, total: int, phase: str) -> None:
             completed = integrations * done / max(total, 1)
@@ -167,7 +146,7 @@ def closing_text(result: Any, figure: Path | None = None) -> str:
         lines.append("")
     rate = result.integrations / result.seconds if result.seconds > 0.1 else 0.0
     lines.append(
-        f"{result.integrations:,} integrations in {format_seconds(result.seconds)}"
+        f"{counted(result.integrations, 'integration')} in {format_seconds(result.seconds)}"
         + (f" ({rate:,.3g}/s)" if 0 < rate < 999.5 else f" ({rate:,.0f}/s)" if rate else "")
         + f", peak memory {format_bytes(result.peak_memory)}"
     )

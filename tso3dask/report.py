@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tso3dask.quicklook import Channel, QuickLook, bin_edges, bin_rows
+from tso3dask.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +104,8 @@ def draw_quicklook(look: QuickLook) -> Figure:
 def _subtitle(look: QuickLook, channels: list[Channel]) -> str:
     count = sum(len(c.flux) for c in channels[:1])
     segments = len(channels[0].segment_starts) if channels else 0
-    parts = f"{segments} segments (dashed)" if segments > 1 else "1 segment"
-    return f"{look.product} · {count:,} integrations · {parts}"
+    parts = counted(max(segments, 1), "segment") + (" (dashed)" if segments > 1 else "")
+    return f"{look.product} · {counted(count, 'integration')} · {parts}"
 
 
 def _mark_beyond(axis: Axes, x: Array, y: Array, index: int) -> None:

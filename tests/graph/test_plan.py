@@ -150,7 +150,7 @@ def test_other_products_and_members_are_noted(spectra, copy_of, no_pixels):
     ours.asn.write_text(json.dumps(tree))
     notes = " ".join(tso3.plan(ours.asn, ours.steps).notes)
     assert "2 products, only the first" in notes
-    assert "1 members are not of type science" in notes
+    assert "1 member not of type science is left out" in notes
 
 
 def test_missing_times_are_noted_once(made, no_pixels):

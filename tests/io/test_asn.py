@@ -55,7 +55,7 @@ def test_only_science_members_of_the_first_product(tmp_path):
     asn = read_association(dump(tmp_path, content))
     assert [m.name for m in asn.members] == ["a_calints.fits", "b_calints.fits"]
     assert "2 products" in asn.notes[0]
-    assert "1 members are not of type science" in asn.notes[1]
+    assert "1 member not of type science is left out" in asn.notes[1]
 
 
 def test_absolute_members_and_relative_association(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tso3dask.config import hook_name, parameters_of
+from tso3dask.wording import counted, format_bytes
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -20,15 +21,6 @@ _MODES = {
     "spectroscopy": "spectroscopy: outlier_detection, extract_1d, white_light",
     "soss": "NIRISS SOSS: outlier_detection, extract_1d, photom, white_light",
 }
-
-
-def size_text(count: float) -> str:
-    """Number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def product_sizes(plan: Outline) -> dict[str, int]:
@@ -79,32 +71,36 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     sizes = product_sizes(plan)
     budget = plan.budget
     lengths = sorted({c for m in plan.members for c in m.chunks})
-    chunk = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    chunks = counted(lengths[-1], "integration")
+    if len(lengths) > 1:
+        chunks = f"{lengths[0]:,} to {chunks}"
     total = sum(len(m.chunks) for m in plan.members)
     rows = [
         ("target", f"{first.get('TARGNAME', 'unknown')}, {first.instrument} {element}".strip()),
         ("mode", f"{plan.observation.exp_type}, {_mode_text(plan)}"),
         (
             "input",
-            f"{len(plan.members)} members, {plan.nints} integrations of {first.ny}x{first.nx}, "
-            f"{size_text(stored)} of pixels",
+            f"{counted(len(plan.members), 'member')}, {counted(plan.nints, 'integration')} of "
+            f"{first.ny}x{first.nx}, "
+            f"{format_bytes(stored)} of pixels",
         ),
     ]
     for kind, names in products.items():
         more = "" if len(names) == 1 else f" and {len(names) - 1} more"
-        rows.append((kind, f"{names[0]}{more}, {size_text(sizes[kind])}"))
+        rows.append((kind, f"{names[0]}{more}, {format_bytes(sizes[kind])}"))
     if not products:
         rows.append(("products", "none: every step that writes one is skipped"))
     rows += [
         (
             "tasks",
-            f"{plan.tasks} in {total} chunks of {chunk} integrations, "
+            f"{plan.tasks:,} in {counted(total, 'chunk')} of {chunks}, "
             f"{min(budget.sub_block, lengths[-1])} held at a time",
         ),
         (
             "memory",
-            f"{size_text(budget.projected)} projected with {budget.workers} workers "
-            f"({size_text(budget.per_task)} each), limit {size_text(budget.limit)}",
+            f"{format_bytes(budget.projected)} projected with "
+            f"{counted(budget.workers, 'worker')} "
+            f"({format_bytes(budget.per_task)} each), limit {format_bytes(budget.limit)}",
         ),
     ]
     for kind, users in plan.references.items():
@@ -200,6 +196,8 @@ def plan_html(plan: Outline) -> str:
     return (
         f"<div><b>tso3dask plan: {escape(plan.observation.association.name)}</b>"
         f"<table>{facts}</table>"
-        f"<details><summary>{len(rows)} members</summary><table><tr>{header}</tr>{body}</table>"
-        "</details>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>"
+        f"<details><summary>{counted(len(rows), 'member')}</summary>"
+        f"<table><tr>{header}</tr>{body}</table></details>"
+        + (f"<ul>{notes}</ul>" if notes else "")
+        + "</div>"
     )

@@ -16,6 +16,7 @@ import dask.threaded
 
 from tso3dask.errors import InputError, RunError, Tso3Error
 from tso3dask.io.journal import ChunkResult
+from tso3dask.wording import numbered
 
 __all__ = ["Progress", "check_script", "compute", "connected", "task_errors"]
 
@@ -86,8 +87,7 @@ def task_errors(path: str, a: int, b: int) -> Any:
         raise
     except Exception as error:
         raise RunError(
-            f"{path}: integrations {a + 1}-{b} of the segment failed: "
-            f"{type(error).__name__}: {error}"
+            f"{path}: {numbered(a + 1, b)} of the segment failed: {type(error).__name__}: {error}"
         ) from error
 
 

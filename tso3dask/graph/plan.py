@@ -38,6 +38,7 @@ from tso3dask.io.naming import product_names
 from tso3dask.io.observation import Observation, exposure_name, open_observation
 from tso3dask.io.segment import Segment
 from tso3dask.recipes import over_recipe, read_recipe
+from tso3dask.wording import counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -338,7 +339,7 @@ def make_plan(
             )
         )
     for note, names_of in untimed.items():
-        who = names_of[0] if len(names_of) == 1 else f"{len(names_of)} members"
+        who = names_of[0] if len(names_of) == 1 else counted(len(names_of), "member")
         notes.append(f"{who}: {note}")
     extracted = any(s is not None for s in (*orders, *(spectrum for _, spectrum in setups)))
     budget = _budget(

@@ -12,6 +12,7 @@ from typing import Any
 
 from tso3dask.errors import InputError
 from tso3dask.io.naming import default_product_name, split_suffix
+from tso3dask.wording import counted
 
 __all__ = ["Association", "read_association", "write_association"]
 
@@ -220,7 +221,8 @@ def _from_tree(tree: Mapping[str, Any], path: Path | None, folder: Path) -> Asso
         notes.append(f"{where}: {len(products)} products, only the first ({name}) is processed")
     left_out = len(product["members"]) - len(names)
     if left_out:
-        notes.append(f"{where}: {left_out} members are not of type science and are left out")
+        verb = "is" if left_out == 1 else "are"
+        notes.append(f"{where}: {counted(left_out, 'member')} not of type science {verb} left out")
     return Association(
         path=path,
         name=name,

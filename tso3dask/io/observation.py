@@ -10,6 +10,7 @@ from functools import cached_property
 from tso3dask.errors import InputError
 from tso3dask.io.asn import Association
 from tso3dask.io.segment import Segment, open_segment
+from tso3dask.wording import numbered
 
 __all__ = ["IMAGING_TYPES", "Observation", "exposure_name", "is_time_series", "open_observation"]
 
@@ -168,9 +169,10 @@ def _check_exposures(observation: Observation) -> Iterable[str]:
         for before, after in zip(segments[:-1], segments[1:], strict=True):
             if after.int_start <= before.int_end:
                 raise InputError(
-                    f"{after.path}: its integrations {after.int_start}-{after.int_end} overlap "
-                    f"{before.int_start}-{before.int_end} of {before.path.name} in the same "
-                    "exposure and detector; check INTSTART and the members of the association"
+                    f"{after.path}: holds {numbered(after.int_start, after.int_end)}, which "
+                    f"overlaps {numbered(before.int_start, before.int_end)} of "
+                    f"{before.path.name} in the same exposure and detector; check INTSTART and "
+                    "the members of the association"
                 )
             if (after.ny, after.nx) != (before.ny, before.nx):
                 raise InputError(
@@ -178,10 +180,12 @@ def _check_exposures(observation: Observation) -> Iterable[str]:
                     f"in {before.path.name} of the same exposure and detector"
                 )
             if after.int_start > before.int_end + 1:
-                yield (
-                    f"{name}: integrations {before.int_end + 1}-{after.int_start - 1} are in no "
-                    "member"
-                )
+                yield _missing(name, before.int_end + 1, after.int_start - 1)
         total = segments[0].get("NINTS")
         if total is not None and segments[-1].int_end < int(total):
-            yield f"{name}: integrations {segments[-1].int_end + 1}-{total} are in no member"
+            yield _missing(name, segments[-1].int_end + 1, int(total))
+
+
+def _missing(exposure: str, first: int, last: int) -> str:
+    verb = "is" if first == last else "are"
+    return f"{exposure}: {numbered(first, last)} {verb} in no member"
