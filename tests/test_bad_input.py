@@ -338,7 +338,9 @@ def test_files_of_two_observations(case, observations, tmp_path):
 def test_overlapping_integrations(case):
     ours = case()
     header(ours.members[1], INTSTART=6, INTEND=11)
-    ours.refused(ours.members[1].name, "integrations 6-11 overlap 1-6", "INTSTART")
+    ours.refused(
+        ours.members[1].name, "integrations 6-11, which overlaps integrations 1-6 of", "INTSTART"
+    )
 
 
 def test_a_segment_twice_under_two_names(case):

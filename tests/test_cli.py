@@ -123,6 +123,7 @@ def test_run_passes_everything_on(planned, tmp_path, monkeypatch, capsys):
         "workers": 2,
         "separate_processes": True,
         "crds_parameters": True,
+        "recipe": None,
         "origins": {
             "outlier_detection.snr": "command line",
             "outlier_detection.maskpt": "p.json",
@@ -190,7 +191,7 @@ def test_steps_help_lists_parameters(capsys):
     assert cli.main(["run", "--steps-help"]) == 0
     out = capsys.readouterr().out
     assert "rolling_window_width" in out
-    assert "[not supported yet]" in out
+    assert "[no effect outside NIRISS SOSS]" in out
 
 
 def test_a_figure_that_fails_costs_a_note(planned, monkeypatch, capsys):

@@ -101,6 +101,9 @@ def test_association_with_a_gap_and_with_an_overlap(tmp_path):
     assert "1-5" in text and "8-10" in text
     assert "note: jw1_1_nrca3: integrations 6-7 are in no member" in text
     second.unlink()
+    calints(second, start=7, nints=4)
+    assert "note: jw1_1_nrca3: integration 6 is in no member" in describe(path)
+    second.unlink()
     calints(second, start=4, nints=3)
     assert "cannot be processed" in describe(path)
     second.write_text("not fits")

@@ -70,7 +70,7 @@ def test_a_plan_of_files(spectra, no_pixels):
     assert made.observation.association.asn_id is None
     one = tso3.plan(spectra.members[0], spectra.steps)
     assert len(one.members) == 1
-    assert any("35-60 are in no member" in note for note in one.notes)
+    assert any("integrations 35-60 are in no member" in note for note in one.notes)
 
 
 def test_a_plan_of_a_dictionary(spectra, no_pixels, monkeypatch):
