@@ -45,7 +45,8 @@ def kernel(name: str, *constants: int) -> Callable[..., None]:
     Parameters
     ----------
     name : str
-        ``rolling`` (constants: width, outputs, fused), ``rows``, ``wide`` or ``image``.
+        ``rolling`` (constants: width, outputs, fused), ``scaled`` (width, outputs, networked),
+        ``rows``, ``wide`` or ``image``.
     *constants : int
         Values that the code is generated for.
 
@@ -63,11 +64,12 @@ def kernel(name: str, *constants: int) -> Callable[..., None]:
 
 
 def _maker(name: str) -> Callable[..., tuple[Callable[..., None], str]]:
-    from tso3dask.ops import _outlier_jit, _time_median_jit
+    from tso3dask.ops import _outlier_jit, _scaled_jit, _time_median_jit
 
     makers: dict[str, Callable[..., tuple[Callable[..., None], str]]] = {
         "rolling": _outlier_jit.make_rolling,
         "rows": _outlier_jit.make_rows,
+        "scaled": _scaled_jit.make_scaled,
         "wide": _time_median_jit.make_wide,
         "image": _time_median_jit.make_image,
     }
@@ -80,10 +82,10 @@ def _stamp() -> int:
     Numba's disk cache notices a change of the file and the closure of a kernel, not one of the
     helpers it calls or of generated code; so every kernel has this number in its closure.
     """
-    from tso3dask.ops import _outlier_jit, _time_median_jit, _vector_jit
+    from tso3dask.ops import _outlier_jit, _scaled_jit, _time_median_jit, _vector_jit
 
     digest = hashlib.sha256(str(_vector_jit.LANES).encode())
-    for module in (_outlier_jit, _time_median_jit, _vector_jit, median_network):
+    for module in (_outlier_jit, _scaled_jit, _time_median_jit, _vector_jit, median_network):
         if module.__file__ is not None and Path(module.__file__).is_file():
             digest.update(Path(module.__file__).read_bytes())
     digest.update(Path(__file__).read_bytes() if Path(__file__).is_file() else b"")

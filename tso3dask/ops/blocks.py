@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["address", "require", "roomy_empty", "row_table", "scratch"]
+__all__ = ["address", "flat_rows", "require", "roomy_empty", "row_table", "scratch"]
 
 Array = npt.NDArray
 
@@ -87,6 +87,14 @@ def require(
 def address(array: Array) -> int:
     """Address of the first element."""
     return int(array.ctypes.data)
+
+
+def flat_rows(array: Array) -> Array:
+    """Return an array as contiguous, writeable rows of pixels: (y, x) made one axis.
+
+    A copy only where it is not contiguous or cannot be written to.
+    """
+    return np.require(array, requirements=["C", "W"]).reshape(len(array), -1)
 
 
 def row_table(arrays: Sequence[Array | int]) -> npt.NDArray[np.int64]:
