@@ -111,6 +111,18 @@ def test_targets(tmp_path, monkeypatch, capsys):
         sys.modules.pop(name, None)
 
 
+def test_precision(run, capsys):
+    words = ["--modes", "tiny", "--rates", "1e-3", "--jitters", "0.01"]
+    result = run("precision", *words, "--depths", "0.01", "--seeds", "2")
+    assert result.keys() >= TOP | {"depths", "tables"}
+    assert len(result["cases"]) == 2 and len(result["depths"]) == 4
+    for case in result["cases"]:
+        (row,) = case["curves"]
+        assert 0 < row["noise"] < row["jwst"]
+        assert case["flags"]["precise"]["hits"] > 10
+    assert [len(table.splitlines()) for table in result["tables"]] == [4, 4, 4]
+
+
 @pytest.mark.slow
 def test_memory(run):
     result = run("pipeline", "--cases", "--memory-case", TINY)

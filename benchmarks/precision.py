@@ -1,0 +1,365 @@
+"""Scatter, depths and flags of light curves, against what the simulator put in.
+
+    python benchmarks/precision.py                                  scatter and flags, all modes
+    python benchmarks/precision.py --depths 0.001 0.01 0.1 --seeds 50    bias of transit depths too
+
+Every observation is simulated twice with the same random noise: with cosmic rays, bad and lost
+pixels, a flat field and jitter, and without any of them. The second one, its outlier detection
+skipped, shows the noise that nothing can take away: `noise` is what its variances (photons and read
+noise within the aperture) imply, `clean` the scatter that its light curve has. Beside them stand the
+defaults, which give the numbers of jwst 3.0.0 (tests/parity), and the recipe `precise`.
+
+Light curves are divided by the injected transit, its depth and level fitted; scatter is the standard
+deviation of what is left, in parts per million.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _common import Report, options
+
+OUTLIER = 16
+DO_NOT_USE = 1
+
+DEFECTS = ("cr_rate", "lost_rate", "hot_fraction", "dead_fraction", "jitter")
+"""What the clean twin of an observation has not."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An observation to simulate."""
+
+    mode: str
+    nints: int
+    shape: tuple[int, int] | None = None
+    segments: int = 2
+    cr_rate: float = 1e-3
+    jitter: float = 0.01
+    depth: float = 0.01
+    seed: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.mode}, hits {self.cr_rate:.1%}, jitter {self.jitter:g}, depth {self.depth:g}"
+
+
+CASES = {
+    "mir_lrs-slitless": Case("mir_lrs-slitless", 240, (208, 72)),
+    "nrc_tsgrism": Case("nrc_tsgrism", 160, (64, 1024)),
+    "nrs_g395h": Case("nrs_g395h", 160, (32, 1024)),
+    "nrs_prism": Case("nrs_prism", 240, (32, 256)),
+    "nrc_tsimage": Case("nrc_tsimage", 400, (64, 64)),
+    "mir_image": Case("mir_image", 400, (64, 72)),
+}
+
+TINY = {
+    "mir_lrs-slitless": Case("mir_lrs-slitless", 40, (40, 30)),
+    "nrc_tsimage": Case("nrc_tsimage", 40, (40, 40)),
+}
+
+
+def simulate(case: Case, folder: Path, clean: bool = False) -> Any:
+    """Write the observation of a case, or its clean twin."""
+    import tso3dask
+
+    more: dict[str, Any] = {"cr_rate": case.cr_rate, "jitter": case.jitter}
+    if clean:
+        more = dict.fromkeys(DEFECTS, 0.0) | {"var_flat": False}
+    return tso3dask.simulate(
+        case.mode,
+        folder,
+        nints=case.nints,
+        segments=case.segments,
+        shape=case.shape,
+        depth=case.depth,
+        seed=case.seed,
+        **more,
+    )
+
+
+def light_curves(products: Sequence[Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Light curve of each detector and order, and the errors that the products state."""
+    from astropy.io import fits
+    from astropy.table import Table
+
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    by_ending = {path.name.rpartition("_")[2]: path for path in products}
+    if "phot.ecsv" in by_ending:
+        table = Table.read(by_ending["phot.ecsv"], format="ascii.ecsv")
+        values = table["net_aperture_sum"], table["net_aperture_sum_err"]
+        return {"": tuple(np.asarray(v, float) for v in values)}  # type: ignore[dict-item]
+    table = Table.read(by_ending["whtlt.ecsv"], format="ascii.ecsv")
+    errors = _errors(fits.open(by_ending["x1dints.fits"]))
+    names = [n for n in table.colnames if n.startswith("whitelight_flux")]
+    names = [n for n in names if "error" not in n and "weighted" not in n]
+    for name in names:
+        label = name.removeprefix("whitelight_flux").strip("_")
+        detector = label.rpartition("_")[2] if label else ""
+        found[label] = np.asarray(table[name], float), errors.get(detector, errors[""])
+    return found
+
+
+def _errors(hdus: Any) -> dict[str, np.ndarray]:
+    """Errors of the sums over wavelength, by detector, and under an empty name of all."""
+    found: dict[str, list[np.ndarray]] = {}
+    with hdus:
+        for hdu in hdus:
+            if hdu.name == "EXTRACT1D":
+                white = np.sqrt(np.nansum(np.asarray(hdu.data["FLUX_ERROR"], float) ** 2, axis=1))
+                found.setdefault(str(hdu.header.get("DETECTOR", "")).strip(), []).append(white)
+                found.setdefault("", []).append(white)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def fit_depth(flux: np.ndarray, shape: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Fit level and depth of a transit of known shape.
+
+    Returns
+    -------
+    depth, error : float
+        The error from the scatter of what is left.
+    left : ndarray
+        Light curve over model, minus 1.
+    """
+    good = np.isfinite(flux)
+    design = np.stack([np.ones(good.sum()), -shape[good]], axis=1)
+    (level, drop), *_ = np.linalg.lstsq(design, flux[good], rcond=None)
+    left = np.full(flux.shape, np.nan)
+    left[good] = flux[good] / (level - drop * shape[good]) - 1
+    covariance = np.linalg.inv(design.T @ design)
+    error = np.nanstd(left) * np.sqrt(covariance[1, 1])
+    return drop / level, float(error), left
+
+
+def robust(values: np.ndarray) -> float:
+    """Scatter from the median absolute deviation."""
+    return float(1.4826 * np.nanmedian(np.abs(values - np.nanmedian(values))))
+
+
+def flags(made: Any, products: Sequence[Path]) -> dict[str, float]:
+    """How many hits were flagged, and how many pixels without one.
+
+    Ingress and egress are integrations in which the transit is between 5 and 95 % of its depth.
+    """
+    from astropy.io import fits
+
+    truth = made.truth()
+    rays = truth["cosmic_rays"]
+    partial = (truth["transit"] > 0.05) & (truth["transit"] < 0.95)
+    hits = found = false = usable = false_edge = usable_edge = 0
+    detectors: dict[str, int] = {}
+    for path in sorted(p for p in products if p.name.endswith("_crfints.fits")):
+        with fits.open(path) as hdus:
+            dq = np.asarray(hdus["DQ"].data, np.uint32)
+            header = hdus[0].header
+        name = str(header["DETECTOR"])
+        index = detectors.setdefault(name, len(detectors))
+        first = int(header["INTSTART"]) - 1
+        here = rays[rays["detector"] == index]
+        here = here[(here["integration"] > first) & (here["integration"] <= first + len(dq))]
+        hit = np.zeros(dq.shape, bool)
+        hit[here["integration"] - 1 - first, here["y"], here["x"]] = True
+        flagged = (dq & OUTLIER) != 0
+        hits += int(hit.sum())
+        found += int((flagged & hit).sum())
+        good = ~hit & (flagged | ((dq & DO_NOT_USE) == 0))
+        edge = partial[first : first + len(dq)]
+        false += int((flagged & good).sum())
+        usable += int(good.sum())
+        false_edge += int((flagged & good)[edge].sum())
+        usable_edge += int(good[edge].sum())
+    return {
+        "hits": hits,
+        "found": found / max(1, hits),
+        "false": false / max(1, usable),
+        "false in ingress and egress": false_edge / max(1, usable_edge),
+    }
+
+
+def process(case: Case, made: Any, folder: Path, **how: Any) -> tuple[list[Path], float]:
+    """Run an observation; return products and CPU seconds."""
+    import tso3dask
+
+    begin = time.process_time()
+    products = tso3dask.run(made.asn, folder, scheduler="synchronous", **how)
+    return products, time.process_time() - begin
+
+
+def merged(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Dictionaries of steps put together."""
+    out: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for step, values in layer.items():
+            out.setdefault(step, {}).update(values)
+    return out
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Simulate a case and its twin, run all variants, and compare."""
+    work = Path(tempfile.mkdtemp(prefix="precision-"))
+    try:
+        made = simulate(case, work / "input")
+        twin = simulate(case, work / "twin", clean=True)
+        skip = {"outlier_detection": {"skip": True}}
+        clean, _ = process(case, twin, work / "clean", steps=merged(twin.steps, skip))
+        jwst, seconds = process(case, made, work / "jwst", steps=made.steps)
+        ours, more = process(
+            case, made, work / "precise", steps=made.steps, recipe="precise"
+        )
+        shape = made.truth()["transit"]
+        series = {"clean": clean, "jwst": jwst, "precise": ours}
+        curves = {name: light_curves(products) for name, products in series.items()}
+        rows = []
+        for label, (flux, error) in curves["clean"].items():
+            row: dict[str, Any] = {"label": label, "noise": 1e6 * float(np.nanmedian(error / flux))}
+            for name, by_label in curves.items():
+                depth, uncertainty, left = fit_depth(by_label[label][0], shape)
+                row[name] = 1e6 * float(np.nanstd(left))
+                row[f"{name} robust"] = 1e6 * robust(left)
+                row[f"{name} depth"] = depth
+                row[f"{name} depth error"] = uncertainty
+            rows.append(row)
+        return {
+            "case": str(case),
+            "settings": asdict(case),
+            "curves": rows,
+            "flags": {"jwst": flags(made, jwst), "precise": flags(made, ours)},
+            "cpu": {"jwst": seconds, "precise": more},
+        }
+    finally:
+        shutil.rmtree(work)
+
+
+def bias(results: Iterable[dict[str, Any]], name: str) -> tuple[float, float]:
+    """Mean error of depths over seeds, in units of the uncertainty of one, and its own error.
+
+    Depths are compared with those of the clean twins, which have the same noise.
+    """
+    off = [
+        (row[f"{name} depth"] - row["clean depth"]) / row["clean depth error"]
+        for result in results
+        for row in result["curves"]
+    ]
+    return float(np.mean(off)), float(np.std(off) / np.sqrt(len(off)))
+
+
+def scatter_table(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows of the table of scatter, Markdown."""
+    lines = [
+        "| mode | hits | jitter, px | noise | clean | defaults, rms (robust) | precise "
+        "| precise / noise | precise / clean |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        case = Case(**result["settings"])
+        for row in result["curves"]:
+            mode = f"{case.mode} {row['label']}".strip()
+            lines.append(
+                f"| {mode} | {case.cr_rate:.1%} | {case.jitter:g} | {row['noise']:.0f} "
+                f"| {row['clean']:.0f} | {row['jwst']:.0f} ({row['jwst robust']:.0f}) "
+                f"| {row['precise']:.0f} | {row['precise'] / row['noise']:.3f} "
+                f"| {row['precise'] / row['clean']:.3f} |"
+            )
+    return lines
+
+
+def flag_table(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows of the table of flags, Markdown."""
+    lines = [
+        "| mode | hits | jitter, px | hits found: defaults, precise | false flags: defaults, precise "
+        "| in ingress and egress: precise | CPU, precise / defaults |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        case = Case(**result["settings"])
+        one, two = (result["flags"][name] for name in ("jwst", "precise"))
+        lines.append(
+            f"| {case.mode} | {case.cr_rate:.1%} | {case.jitter:g} "
+            f"| {one['found']:.2%}, {two['found']:.2%} | {one['false']:.1e}, {two['false']:.1e} "
+            f"| {two['false in ingress and egress']:.1e} "
+            f"| {result['cpu']['precise'] / result['cpu']['jwst']:.2f} |"
+        )
+    return lines
+
+
+def depth_table(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows of the table of depths, Markdown."""
+    lines = [
+        "| mode | depth | seeds | bias of defaults, sigma | bias of precise, sigma |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for result in results:
+        settings = result["settings"]
+        groups.setdefault((settings["mode"], settings["depth"]), []).append(result)
+    for (mode, depth), members in groups.items():
+        told = ["{:+.2f} ± {:.2f}".format(*bias(members, name)) for name in ("jwst", "precise")]
+        lines.append(f"| {mode} | {depth:.1%} | {len(members)} | {told[0]} | {told[1]} |")
+    return lines
+
+
+def run_all(cases: Sequence[Case], processes: int) -> list[dict[str, Any]]:
+    """Measure all cases, several at a time."""
+    done = []
+    if processes < 2:
+        for case in cases:
+            done.append(measure(case))
+            print(f"{len(done)}/{len(cases)} {case}", flush=True)
+        return done
+    with ProcessPoolExecutor(processes) as pool:
+        for result in pool.map(measure, cases):
+            done.append(result)
+            print(f"{len(done)}/{len(cases)} {result['case']}", flush=True)
+    return done
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print tables and write results."""
+    parser = options(__doc__ or "", "precision")
+    parser.add_argument("--modes", nargs="+", choices=[*CASES, "tiny"], default=list(CASES))
+    parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 1e-2])
+    parser.add_argument("--jitters", nargs="+", type=float, default=[0.0, 0.01])
+    parser.add_argument("--depths", nargs="*", type=float, default=[])
+    parser.add_argument("--seeds", type=int, default=50, help="observations of one depth (50)")
+    parser.add_argument("--processes", type=int, default=1)
+    args = parser.parse_args(arguments)
+    chosen = list(TINY.values()) if "tiny" in args.modes else [CASES[m] for m in args.modes]
+    report = Report("precision", args)
+    scatter = run_all(
+        [
+            replace(case, cr_rate=rate, jitter=jitter)
+            for case in chosen
+            for rate in args.rates
+            for jitter in args.jitters
+        ],
+        args.processes,
+    )
+    depths = run_all(
+        [
+            replace(case, depth=depth, seed=100 + seed, nints=case.nints // 2)
+            for case in chosen
+            for depth in args.depths
+            for seed in range(args.seeds)
+        ],
+        args.processes,
+    )
+    report.content |= {"cases": scatter, "depths": depths}
+    tables = [scatter_table(scatter), flag_table(scatter)] + ([depth_table(depths)] if depths else [])
+    for lines in tables:
+        print("\n" + "\n".join(lines))
+    report.content["tables"] = ["\n".join(lines) for lines in tables]
+    report.write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
