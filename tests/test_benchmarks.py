@@ -111,6 +111,7 @@ def test_targets(tmp_path, monkeypatch, capsys):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_precision(run, capsys):
     words = ["--modes", "tiny", "--rates", "1e-3", "--jitters", "0.01"]
     result = run("precision", *words, "--depths", "0.01", "--seeds", "2")
