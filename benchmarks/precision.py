@@ -5,12 +5,12 @@
 
 Every observation is simulated twice with the same random noise: with cosmic rays, bad and lost
 pixels, a flat field and jitter, and without any of them. The second one, its outlier detection
-skipped, shows the noise that nothing can take away: `noise` is what its variances (photons and read
-noise within the aperture) imply, `clean` the scatter that its light curve has. Beside them stand the
-defaults, which give the numbers of jwst 3.0.0 (tests/parity), and the recipe `precise`.
+skipped, shows the noise that nothing can take away: `noise` is what its variances (photons and
+read noise within the aperture) imply, `clean` the scatter that its light curve has. Beside them
+stand the defaults, which give the numbers of jwst 3.0.0 (tests/parity), and the recipe `precise`.
 
-Light curves are divided by the injected transit, its depth and level fitted; scatter is the standard
-deviation of what is left, in parts per million.
+Light curves are divided by the injected transit, its depth and level fitted; scatter is the
+standard deviation of what is left, in parts per million.
 """
 
 from __future__ import annotations
@@ -212,9 +212,7 @@ def measure(case: Case) -> dict[str, Any]:
         skip = {"outlier_detection": {"skip": True}}
         clean, _ = process(case, twin, work / "clean", steps=merged(twin.steps, skip))
         jwst, seconds = process(case, made, work / "jwst", steps=made.steps)
-        ours, more = process(
-            case, made, work / "precise", steps=made.steps, recipe="precise"
-        )
+        ours, more = process(case, made, work / "precise", steps=made.steps, recipe="precise")
         shape = made.truth()["transit"]
         series = {"clean": clean, "jwst": jwst, "precise": ours}
         curves = {name: light_curves(products) for name, products in series.items()}
@@ -275,8 +273,8 @@ def scatter_table(results: Sequence[dict[str, Any]]) -> list[str]:
 def flag_table(results: Sequence[dict[str, Any]]) -> list[str]:
     """Rows of the table of flags, Markdown."""
     lines = [
-        "| mode | hits | jitter, px | hits found: defaults, precise | false flags: defaults, precise "
-        "| in ingress and egress: precise | CPU, precise / defaults |",
+        "| mode | hits | jitter, px | hits found: defaults, precise "
+        "| false flags: defaults, precise | in ingress and egress: precise | CPU, precise / defaults |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
@@ -353,7 +351,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.processes,
     )
     report.content |= {"cases": scatter, "depths": depths}
-    tables = [scatter_table(scatter), flag_table(scatter)] + ([depth_table(depths)] if depths else [])
+    tables = [scatter_table(scatter), flag_table(scatter)]
+    if depths:
+        tables.append(depth_table(depths))
     for lines in tables:
         print("\n" + "\n".join(lines))
     report.content["tables"] = ["\n".join(lines) for lines in tables]
