@@ -274,7 +274,8 @@ def flag_table(results: Sequence[dict[str, Any]]) -> list[str]:
     """Rows of the table of flags, Markdown."""
     lines = [
         "| mode | hits | jitter, px | hits found: defaults, precise "
-        "| false flags: defaults, precise | in ingress and egress: precise | CPU, precise / defaults |",
+        "| false flags: defaults, precise | in ingress and egress: precise "
+        "| CPU, precise / defaults |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
