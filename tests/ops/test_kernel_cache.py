@@ -24,6 +24,7 @@ RUN = "import cached_kernel as k; print(k.double(1), sum(k.double.stats.cache_hi
 
 def run(folder):
     environment = dict(os.environ, NUMBA_CACHE_DIR=str(folder / "cache"), PYTHONPATH=str(folder))
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # it would be taken for the one of a file as old
     done = subprocess.run(
         [sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True
     )

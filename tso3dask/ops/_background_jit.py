@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tso3dask.ops._jit import jit
+from tso3dask.ops._jit import helper, jit
 
 __all__ = ["MEDIAN_TILE", "median_along_x", "median_along_y", "smooth_along_x", "smooth_along_y"]
 
@@ -17,26 +17,26 @@ MEDIAN_TILE = 256  # a divisor of TILE
 OUTSIDE = 2**31 - 1
 
 
-@jit
+@helper
 def _ordered(bits):  # type: ignore[no-untyped-def]
     """Integer that sorts as the float32 with these bits does, and the way back."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-@jit
+@helper
 def _missing(bits):  # type: ignore[no-untyped-def]
     """Whether these are the bits of a NaN."""
     return (bits & 0x7FFFFFFF) > 0x7F800000
 
 
-@jit
+@helper
 def _count_below(keys, trial, below, width):  # type: ignore[no-untyped-def]
     """Count the keys of a row that do not exceed the trial value of their column."""
     for c in range(width):
         below[c] += np.int32(1) if keys[c] <= trial[c] else np.int32(0)
 
 
-@jit
+@helper
 def _column_medians(  # type: ignore[no-untyped-def] # noqa: C901
     keys, rows, width, count, work, out
 ):
@@ -81,7 +81,7 @@ def _column_medians(  # type: ignore[no-untyped-def] # noqa: C901
         out[1, c] = _ordered(low[c])
 
 
-@jit
+@helper
 def _mean_of_middles(middles, count, level, width):  # type: ignore[no-untyped-def]
     """Mean of the two middle values, in float32; NaN where there is none."""
     for c in range(width):
@@ -147,7 +147,7 @@ def median_along_y(  # type: ignore[no-untyped-def]
             _mean_of_middles(middles, count, level[i, begin:], width)
 
 
-@jit
+@helper
 def _terms(row, kernel, terms, shares, width):  # type: ignore[no-untyped-def]
     """Split a row into its terms of a running mean and their shares, zero for NaN."""
     for c in range(width):
@@ -156,7 +156,7 @@ def _terms(row, kernel, terms, shares, width):  # type: ignore[no-untyped-def]
         shares[c] = kernel if row[c] == row[c] else 0.0
 
 
-@jit
+@helper
 def _add(total, terms, width):  # type: ignore[no-untyped-def]
     for c in range(width):
         total[c] += terms[c]

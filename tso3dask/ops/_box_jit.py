@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tso3dask.ops._jit import jit
+from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._vector_jit import LANES, copy_words, moment_lanes
 
 __all__ = ["TILE", "along_x", "along_y"]
@@ -25,7 +25,7 @@ CONDITION_LIMIT = 1e10
 MEDIAN_VARIANCE = 1.44
 
 
-@jit
+@helper
 def _accumulate(total, value, weight, width):  # type: ignore[no-untyped-def]
     """Add weighted variances; those that are NaN, or infinite without weight, add nothing."""
     for c in range(width):
@@ -33,7 +33,7 @@ def _accumulate(total, value, weight, width):  # type: ignore[no-untyped-def]
         total[c] += term if term == term else 0.0
 
 
-@jit
+@helper
 def _solve(count, m1, m2, s0, s1, b0, b1, order):  # type: ignore[no-untyped-def]
     """Coefficients of a constant or a line, and those of its sum over the aperture."""
     if order == 0:
@@ -52,7 +52,7 @@ def _solve(count, m1, m2, s0, s1, b0, b1, order):  # type: ignore[no-untyped-def
     )
 
 
-@jit
+@helper
 def _background_rows(  # type: ignore[no-untyped-def]
     i, cubes, y0, left, values, vy0, vleft, rows, inside, begin,
     position, tail, moments, order, width,
@@ -102,7 +102,7 @@ def _background_rows(  # type: ignore[no-untyped-def]
                 moment_lanes(spare, 0, target + 2 * stop, pitch, y, 1, LANES)
 
 
-@jit
+@helper
 def _fit_tile(  # type: ignore[no-untyped-def]
     moments, sums0, sums1, begin, mode, order, c0, c1, var_b, width
 ):
@@ -120,7 +120,7 @@ def _fit_tile(  # type: ignore[no-untyped-def]
             var_b[k, c] = factor * square
 
 
-@jit
+@helper
 def _source_row(  # type: ignore[no-untyped-def]
     row, share, weight, shifted, c0, c1, level, y, mode, flux, total, width
 ):
@@ -205,7 +205,7 @@ def along_x(  # type: ignore[no-untyped-def]
                     result[5 + k, i, at + c] = var_b[k, c]
 
 
-@jit
+@helper
 def _fit_element(  # type: ignore[no-untyped-def]
     sci, v0, v1, v2, value, inside, position, lo, hi, sum0, sum1, mode, order
 ):

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
-
+from tso3dask.ops._jit import helper
 from tso3dask.ops._kernels import PITCH, TAIL, TILE
 from tso3dask.ops._vector_jit import LANES, copy_words, flag_lanes, mask_lanes, median_lanes
 
@@ -24,7 +23,7 @@ Made = tuple[Callable[..., None], str]
 Six = tuple[int, int, int, int, int, int]
 
 
-@numba.njit(nogil=True)
+@helper
 def _load_row(sci: int, dq: int, target: int, n: int, bad_bits: int, tail: int) -> None:
     """Copy n pixels of one row to the ring, bad ones as NaN; the ring's row is filled up."""
     whole = n // LANES * LANES
@@ -39,7 +38,7 @@ def _load_row(sci: int, dq: int, target: int, n: int, bad_bits: int, tail: int) 
         mask_lanes(tail, tail + 4 * TAIL, target + 4 * whole, bad_bits, LANES)
 
 
-@numba.njit(nogil=True)
+@helper
 def _flag_row(
     source: Six, target: Six, n: int, median: int, mode: int, snr: Any, full: int, tail: int
 ) -> int:
@@ -95,7 +94,7 @@ def _flag_row(
     return count
 
 
-@numba.njit(nogil=True)
+@helper
 def _place(table: Any, row: int, p0: int) -> Six:
     """Return the addresses of the six arrays at one row and pixel.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
+from tso3dask.ops._jit import helper
 from tso3dask.ops._vector_jit import LANES, copy_words, count_below, key_value, ordered_key
 
 __all__ = ["PLANE", "make_image", "make_wide"]
@@ -21,7 +21,7 @@ PLANE = 16
 """Neighbouring pixels whose keys lie together; a multiple of the lanes of a vector."""
 
 
-@numba.njit(nogil=True)
+@helper
 def _insert(held: Any, k: int, new: Any, carry: Any, nans: Any) -> None:
     """Insert a row into the k rows that are sorted so far; NaN goes in as infinity."""
     n = new.size
@@ -37,7 +37,7 @@ def _insert(held: Any, k: int, new: Any, carry: Any, nans: Any) -> None:
     held[k, :n] = carry[:n]
 
 
-@numba.njit(nogil=True)
+@helper
 def _remove(held: Any, old: Any, carry: Any, nans: Any) -> None:
     """Take a row out of the sorted rows; the last row is free afterwards."""
     n = old.size
@@ -51,7 +51,7 @@ def _remove(held: Any, old: Any, carry: Any, nans: Any) -> None:
             here[j] = here[j] if here[j] < carry[j] else above[j]
 
 
-@numba.njit(nogil=True)
+@helper
 def _middle(held: Any, nans: Any, result: Any) -> None:
     """Store the mean of the two middle rows, or NaN."""
     low = held[(held.shape[0] - 1) // 2]
@@ -103,7 +103,7 @@ def make_wide(stamp: int) -> Made:
     )
 
 
-@numba.njit(nogil=True)
+@helper
 def _load_keys(source: int, step: int, n: int, keys: Any, values: Any, at: int, valid: Any) -> None:
     """Fill the keys of a tile, and count the values that are not NaN."""
     valid[:] = 0
@@ -116,7 +116,7 @@ def _load_keys(source: int, step: int, n: int, keys: Any, values: Any, at: int, 
                 valid[plane * PLANE + j] += np.int32(value == value)
 
 
-@numba.njit(nogil=True)
+@helper
 def _bisect(keys: Any, keys_at: int, valid: Any, found: Any, trial: Any, trial_at: int) -> None:
     """Build the lower middle key of each pixel of a plane from its highest bit down.
 
@@ -136,7 +136,7 @@ def _bisect(keys: Any, keys_at: int, valid: Any, found: Any, trial: Any, trial_a
     count_below(keys_at, keys.shape[0], trial_at, PLANE, LANES)
 
 
-@numba.njit(nogil=True)
+@helper
 def _image_values(keys: Any, valid: Any, found: Any, trial: Any, out: Any) -> None:
     """Turn the lower middle keys of a plane into medians, averaging two middle values.
 
