@@ -196,6 +196,20 @@ def test_truncated_says_so(case):
     ours.refused(f"{ours.members[1]}: truncated", "fetch it again")
 
 
+def test_truncated_between_extensions(case):
+    """Where the header counts extensions, and files of the pipeline end with their tree."""
+    ours = case()
+    path = ours.members[1]
+    with fits.open(path) as hdus:
+        last, rest = hdus[-1].name, [hdu.copy() for hdu in hdus[1:-1]]
+        fits.HDUList([hdus[0].copy(), *rest]).writeto(path, overwrite=True)
+    assert last == "ASDF"
+    header(path, NEXTEND=len(rest) + 1)
+    ours.refused(
+        f"{path}: truncated: NEXTEND tells of {len(rest) + 1} extensions", "fetch it again"
+    )
+
+
 def test_truncated_in_the_padding_of_an_image(case):
     ours = case()
     with fits.open(ours.members[1]) as hdus:

@@ -23,6 +23,10 @@ class FakePlan:
     def __str__(self):
         return "the plan"
 
+    def destinations(self, folder, *, overwrite, resume):
+        if folder.name == "full" and not overwrite:
+            raise InputError("full: holds earlier products")
+
     def run(self, folder, *, progress, **options):
         self.folder, self.options = folder, options
         progress(5, 10, "processing")
@@ -184,7 +188,13 @@ def test_verbose_shows_the_traceback(planned, capsys):
 
 def test_plan_prints_the_plan(planned, capsys):
     assert cli.main(["plan", "a.json"]) == 0
-    assert capsys.readouterr().out == "the plan\n"
+    here = Path.cwd()
+    assert capsys.readouterr().out == f"the plan\n  products go to {here}\n"
+    assert cli.main(["plan", "a.json", "-o", "full"]) == 0
+    told = f"the plan\n  products go to {here / 'full'}\n"
+    assert capsys.readouterr().out == f"{told}  note: full: holds earlier products\n"
+    assert cli.main(["plan", "a.json", "--output_dir", "full", "--overwrite"]) == 0
+    assert capsys.readouterr().out == told
 
 
 def test_steps_help_lists_parameters(capsys):

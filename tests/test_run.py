@@ -269,24 +269,25 @@ def test_everything_in_a_graph_pickles_small(mode, made, tmp_path):
 
 
 def test_writers_pickle_small(plans, tmp_path):
-    from tso3dask.graph.sinks import create_sinks, prepare_folder
+    from tso3dask.graph.sinks import check_folder, create_sinks
     from tso3dask.io.journal import Journal
 
     plan = plans["spectra"]
-    finals = prepare_folder(plan, tmp_path, False, False)
+    finals = check_folder(plan, tmp_path, False, False)
     sinks = create_sinks(plan, finals, "x", Journal(str(tmp_path / ".j")))
     for sink in (*sinks.crfints.values(), sinks.x1dints):
         assert len(pickle.dumps(sink)) < 3000
 
 
 def test_names_of_tasks_tell_chunks_and_places_apart(plans, tmp_path):
-    from tso3dask.graph.sinks import create_sinks, prepare_folder
+    from tso3dask.graph.sinks import check_folder, create_sinks, prepare_folder
     from tso3dask.io.journal import Journal
 
     def keys(plan, folder=None):
         sinks = None
         if folder is not None:
-            finals = prepare_folder(plan, folder, False, False)
+            finals = check_folder(plan, folder, False, False)
+            prepare_folder(folder, finals)
             sinks = create_sinks(plan, finals, "x", Journal(str(folder / ".j")))
         _, passes = run_graph(plan, sinks)
         return {key for group in passes[0].values() for key in group}

@@ -221,7 +221,7 @@ def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str], dict[st
 # --- run and plan ------------------------------------------------------------------------------
 
 
-def _add_input(parser: argparse.ArgumentParser) -> None:
+def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="*", metavar="ASN|CALINTS", help="association, or calints")
     parser.add_argument("--params", metavar="FILE", help="parameter file: JSON, YAML or ASDF")
     parser.add_argument(
@@ -252,15 +252,6 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps-help", action="store_true", help="list the steps and their parameters"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
-    parser.usage = (
-        "%(prog)s ASN|CALINTS... [options] [--steps.STEP.PARAM=VALUE ...] "
-        "[--override_TYPE=FILE ...]"
-    )
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    _add_input(parser)
     parser.add_argument(
         "-o", "--output-dir", "--output_dir", metavar="DIR", help="folder of the products (.)"
     )
@@ -272,6 +263,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="draw the quick-look figure beside the products",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
+    parser.usage = (
+        "%(prog)s ASN|CALINTS... [options] [--steps.STEP.PARAM=VALUE ...] "
+        "[--override_TYPE=FILE ...]"
     )
 
 
@@ -321,11 +317,22 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
     return plan, pipeline.get("output_dir")
 
 
+def _folder(args: argparse.Namespace, output_dir: str | None) -> Path:
+    """Folder of the products: the one given, else that of the parameter file."""
+    return Path(args.output_dir or output_dir or ".").expanduser()
+
+
 def _run_plan(args: argparse.Namespace) -> int:
     if args.steps_help:
         return _print_steps()
-    plan, _ = _make_plan(args)
+    plan, output_dir = _make_plan(args)
     print(plan)
+    folder = _folder(args, output_dir)
+    print(f"  products go to {folder.absolute()}")
+    try:
+        plan.destinations(folder, overwrite=args.overwrite, resume=args.resume)
+    except InputError as error:
+        print(f"  note: {error}")
     return 0
 
 
@@ -333,7 +340,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.steps_help:
         return _print_steps()
     plan, output_dir = _make_plan(args)
-    folder = Path(args.output_dir or output_dir or ".").expanduser()
+    folder = _folder(args, output_dir)
     _execute(
         plan,
         folder,
@@ -478,7 +485,7 @@ def _run_asn(args: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], int]]] = {
     "run": ("process an association or calints files and write the products", _add_run, _run),
-    "plan": ("show what a run would do; no pixel is read", _add_input, _run_plan),
+    "plan": ("show what a run would do; no pixel is read", _add_run, _run_plan),
     "demo": ("simulate a small observation and process it", _add_demo, _run_demo),
     "simulate": ("write a synthetic observation", _add_simulate, _run_simulate),
     "inspect": ("tell what is in a file or association", _add_inspect, _run_inspect),

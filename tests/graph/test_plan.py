@@ -161,6 +161,39 @@ def test_missing_times_are_noted_once(made, no_pixels):
     ]
 
 
+def test_members_without_their_last_extension_are_noted(images, copy_of, no_pixels):
+    ours = copy_of(images)
+    for path in ours.members[:2]:
+        with fits.open(path) as hdus:
+            assert hdus[-1].name == "ASDF"
+            kept = fits.HDUList([hdu.copy() for hdu in hdus[:-1]])
+        kept.writeto(path, overwrite=True)
+    note = "no ASDF extension, with which files of the pipeline end"
+    noted = [n for n in tso3.plan(ours.asn, ours.steps).notes if note in n]
+    assert len(noted) == 1 and noted[0].startswith("2 members: ")
+    alone = [ours.members[0], ours.members[2]]
+    noted = [n for n in tso3.plan(alone, ours.steps).notes if note in n]
+    assert len(noted) == 1 and noted[0].startswith(f"{alone[0].name}: ")
+    assert not [n for n in tso3.plan(images.asn, images.steps).notes if "ASDF" in n]
+
+
+def test_a_folder_in_the_name_of_the_products_is_noted(images, no_pixels):
+    made = tso3.plan(images.asn, images.steps, product_name="out/mine")
+    assert made.names.phot == "mine_phot.ecsv"
+    assert any(n.startswith("output_file: the product name 'out/mine'") for n in made.notes)
+
+
+def test_destinations_are_those_of_a_run_and_nothing_is_written(images, tmp_path):
+    made = tso3.plan(images.asn, images.steps)
+    folder = tmp_path / "out"
+    places = made.destinations(folder)
+    assert not folder.exists()
+    assert made.run(folder).products == places
+    with pytest.raises(InputError, match="holds earlier products"):
+        made.destinations(folder)
+    assert made.destinations(folder, overwrite=True) == places
+
+
 def test_parameters_without_effect_are_noted(spectra, no_pixels):
     steps = {**spectra.steps, "outlier_detection": {"pixfrac": 0.5}}
     assert any("outlier_detection.pixfrac" in n for n in tso3.plan(spectra.asn, steps).notes)

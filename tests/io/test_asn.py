@@ -58,6 +58,18 @@ def test_only_science_members_of_the_first_product(tmp_path):
     assert "1 member not of type science is left out" in asn.notes[1]
 
 
+@pytest.mark.parametrize("name", ["../x", "out/x", "/abs/x"])
+def test_a_folder_in_the_product_name_is_noted(tmp_path, name):
+    make(tmp_path, "a_calints.fits")
+    content = tree(["a_calints.fits"])
+    content["products"][0]["name"] = name
+    asn = read_association(dump(tmp_path, content))
+    assert asn.notes == (
+        f"{tmp_path / 'x_asn.json'}: the product name '{name}' names a folder, which is dropped; "
+        "see output_dir",
+    )
+
+
 def test_absolute_members_and_relative_association(tmp_path, monkeypatch):
     (far,) = make(tmp_path / "far", "a_calints.fits")
     make(tmp_path / "near", "b_calints.fits")

@@ -30,7 +30,7 @@ from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
 from tso3dask.io import reference
-from tso3dask.io.asn import read_association
+from tso3dask.io.asn import dropped_folder, read_association
 from tso3dask.io.bestrefs import MemberReferences, find_references
 from tso3dask.io.crds_client import context_in_use
 from tso3dask.io.crds_parameters import CrdsParameters, over_crds_parameters
@@ -176,6 +176,36 @@ class Plan(Outline):
         graph, _ = run_graph(self)
         return dask.base.visualize_dsk(graph, filename=filename, collapse_outputs=True, **options)
 
+    def destinations(
+        self,
+        output_dir: str | os.PathLike[str] = ".",
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+    ) -> dict[str, list[Path]]:
+        """Tell where a run would put each file; nothing is written.
+
+        Parameters
+        ----------
+        output_dir : path-like
+            Folder for the products.
+        overwrite, resume : bool
+            As for `run`.
+
+        Returns
+        -------
+        dict of str to list of Path
+            Paths by kind of product.
+
+        Raises
+        ------
+        InputError
+            If the folder holds earlier products or an interrupted run, or cannot be used.
+        """
+        from tso3dask.graph.run import destinations
+
+        return destinations(self, Path(output_dir), overwrite, resume)
+
     def run(
         self,
         output_dir: str | os.PathLike[str] = ".",
@@ -290,7 +320,10 @@ def make_plan(
     chosen = None if recipe is None else read_recipe(recipe)
     association = read_association(source)
     if product_name is not None:
-        association = replace(association, name=product_name)
+        notes_of_name = dropped_folder(product_name, "output_file")
+        association = replace(
+            association, name=product_name, notes=(*association.notes, *notes_of_name)
+        )
     observation = open_observation(association)
     if chosen is not None:
         grating = observation.first.text("GRATING")

@@ -28,6 +28,7 @@ from tso3dask.graph.record import (
 )
 from tso3dask.graph.sinks import (
     Sinks,
+    check_folder,
     create_sinks,
     journal_stem,
     placed_files,
@@ -158,6 +159,23 @@ def run_plan(
         return _run(plan, output_dir, place, workers, overwrite, resume, progress)
 
 
+def destinations(
+    plan: Outline, output_dir: Path, overwrite: bool = False, resume: bool = False
+) -> dict[str, list[Path]]:
+    """Return the final place of each product. See `Plan.destinations`."""
+    unfinished = Path(_journal(plan, output_dir).folder).is_dir()
+    foreign = not unfinished and made_by_another_plan(_manifest(plan, output_dir), plan)
+    return check_folder(plan, output_dir, overwrite, resume, unfinished, foreign)
+
+
+def _journal(plan: Outline, output_dir: Path) -> Journal:
+    return Journal(str(output_dir / f"{journal_stem(plan)}{plan.token[:12]}.run"))
+
+
+def _manifest(plan: Outline, output_dir: Path) -> Path:
+    return output_dir / f"{_stem(plan)}_tso3dask.json"
+
+
 def _run(
     plan: Outline,
     output_dir: Path,
@@ -169,11 +187,9 @@ def _run(
 ) -> RunResult:
     started = time.perf_counter()
     run_id = plan.token[:12]
-    journal = Journal(str(output_dir / f"{journal_stem(plan)}{run_id}.run"))
-    manifest = output_dir / f"{_stem(plan)}_tso3dask.json"
-    unfinished = Path(journal.folder).is_dir()
-    foreign = not unfinished and made_by_another_plan(manifest, plan)
-    finals = prepare_folder(plan, output_dir, overwrite, resume, unfinished, foreign)
+    journal, manifest = _journal(plan, output_dir), _manifest(plan, output_dir)
+    finals = destinations(plan, output_dir, overwrite, resume)
+    prepare_folder(output_dir, finals)
     with sole_writer(output_dir / f".{_stem(plan)}.lock"):
         done = earlier_result(manifest, plan, finals) if resume else None
         if done is None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Sinks",
+    "check_folder",
     "create_sinks",
     "journal_stem",
     "member_specs",
@@ -53,7 +54,7 @@ _TIME_COLUMNS = {
 }
 
 
-def prepare_folder(
+def check_folder(
     plan: Outline,
     output_dir: Path,
     overwrite: bool,
@@ -61,14 +62,14 @@ def prepare_folder(
     unfinished: bool = False,
     foreign: bool = False,
 ) -> dict[str, list[Path]]:
-    """Check the output folder and give the final place of each product.
+    """Check the output folder and give the final place of each product; nothing is written.
 
     Parameters
     ----------
     plan : Outline
         What will be run.
     output_dir : Path
-        Folder for the products; made if it is not there.
+        Folder for the products.
     overwrite, resume : bool
         What the user wants of what is there.
     unfinished : bool
@@ -109,6 +110,17 @@ def prepare_folder(
             f"{output_dir}: holds an interrupted run of the same plan; give --resume to go on "
             "with it, or --overwrite to start anew"
         )
+    return finals
+
+
+def prepare_folder(output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
+    """Make the folders of all products.
+
+    Raises
+    ------
+    InputError
+        If one cannot be made or written to.
+    """
     for folder in dict.fromkeys([output_dir, *(p.parent for ps in finals.values() for p in ps)]):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +128,6 @@ def prepare_folder(
             raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"{folder}: cannot be written to; give another folder")
-    return finals
 
 
 def _final_places(plan: Outline, output_dir: Path) -> dict[str, list[Path]]:

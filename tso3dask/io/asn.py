@@ -14,7 +14,7 @@ from tso3dask.errors import InputError
 from tso3dask.io.naming import default_product_name, split_suffix
 from tso3dask.wording import counted
 
-__all__ = ["Association", "read_association", "write_association"]
+__all__ = ["Association", "dropped_folder", "read_association", "write_association"]
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _ID = re.compile(r"^[A-Za-z0-9.-]+$")
@@ -219,6 +219,7 @@ def _from_tree(tree: Mapping[str, Any], path: Path | None, folder: Path) -> Asso
     notes = []
     if len(products) > 1:
         notes.append(f"{where}: {len(products)} products, only the first ({name}) is processed")
+    notes += dropped_folder(name, where)
     left_out = len(product["members"]) - len(names)
     if left_out:
         verb = "is" if left_out == 1 else "are"
@@ -232,6 +233,13 @@ def _from_tree(tree: Mapping[str, Any], path: Path | None, folder: Path) -> Asso
         members=members,
         notes=tuple(notes),
     )
+
+
+def dropped_folder(name: str, where: str) -> list[str]:
+    """Note on a product name of which the folder has no effect."""
+    if "/" not in name and "\\" not in name:
+        return []
+    return [f"{where}: the product name '{name}' names a folder, which is dropped; see output_dir"]
 
 
 def _text(tree: Mapping[str, Any], key: str, where: str) -> str | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from tso3dask.errors import InputError
 from tso3dask.io.asn import Association
 from tso3dask.io.segment import Segment, open_segment
-from tso3dask.wording import numbered
+from tso3dask.wording import counted, numbered
 
 __all__ = ["IMAGING_TYPES", "Observation", "exposure_name", "is_time_series", "open_observation"]
 
@@ -117,7 +117,7 @@ def open_observation(association: Association) -> Observation:
         _check_member(segment)
     _check_equal(segments)
     observation = Observation(association, segments)
-    notes = tuple(_check_exposures(observation))
+    notes = (*_check_exposures(observation), *_check_trees(segments))
     return Observation(association, segments, notes)
 
 
@@ -184,6 +184,17 @@ def _check_exposures(observation: Observation) -> Iterable[str]:
         total = segments[0].get("NINTS")
         if total is not None and segments[-1].int_end < int(total):
             yield _missing(name, segments[-1].int_end + 1, int(total))
+
+
+def _check_trees(segments: tuple[Segment, ...]) -> Iterable[str]:
+    """Note files without their last extension, which may have been cut before it."""
+    without = [segment.path.name for segment in segments if not segment.has("ASDF")]
+    if without:
+        who = without[0] if len(without) == 1 else counted(len(without), "member")
+        yield (
+            f"{who}: no ASDF extension, with which files of the pipeline end; fetch again what may "
+            "have been cut"
+        )
 
 
 def _missing(exposure: str, first: int, last: int) -> str:

@@ -321,6 +321,7 @@ def _read_layout(
             raise
         raise InputError(f"{path}: its FITS headers cannot be read ({error})") from error
     _check_end(path, size, hdus[-1])
+    _check_count(path, headers[0], hdus)
     return tuple(hdus), tuple(headers), int_times
 
 
@@ -336,6 +337,19 @@ def _check_end(path: Path, size: int, last: HDUInfo) -> None:
         raise InputError(
             f"{path}: truncated or damaged: {size - end} bytes after {last.name} are not a whole "
             "extension; fetch it again"
+        )
+
+
+def _check_count(path: Path, primary: fits.Header, hdus: list[HDUInfo]) -> None:
+    """Refuse a file cut between two extensions, where the header says how many there were.
+
+    Files of the pipeline end with the ASDF extension; where it is there, somebody took others out.
+    """
+    told = primary.get("NEXTEND")
+    if isinstance(told, int) and told > len(hdus) - 1 and hdus[-1].name != "ASDF":
+        raise InputError(
+            f"{path}: truncated: NEXTEND tells of {told} extensions, the file ends after "
+            f"{len(hdus) - 1} ({hdus[-1].name}); fetch it again"
         )
 
 
