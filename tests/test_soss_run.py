@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 import tso3dask as tso3
-from tso3dask.errors import InputError, NotYetError, RunError
+from tso3dask.errors import InputError, RunError
 from tso3dask.io.soss_references import read_photom
 from tso3dask.ops.soss.photom import conversion_factors
 
@@ -213,8 +213,6 @@ def test_niriss_soss_datasets_and_files_give_the_same(soss, tmp_path):
         for order in (1, 2, 3):
             found = tree[f"order{order}"]["flux"].compute()
             np.testing.assert_array_equal(found, hdus["EXTRACT1D", order].data["FLUX"])
-    with pytest.raises(NotYetError, match="needs the pixels of a file"):
-        extract_1d(flagged.assign(sci=flagged["sci"] * 2), **steps["extract_1d"])
     white = WhiteLightStep.call(str(product), **steps["white_light"])
     written = Table.read(next(tmp_path.glob("*_whtlt.ecsv")))
     for name in written.colnames:

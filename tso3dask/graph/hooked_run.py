@@ -16,6 +16,7 @@ from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.extraction import DynamicSpectrum, SpectrumJob
 from tso3dask.graph.files import columns_of_spectra
+from tso3dask.graph.soss_tasks import COLUMNS, SossJob, taken_extraction
 from tso3dask.io.journal import ChunkResult, Journal
 from tso3dask.ops.dq import OUTLIER
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tso3dask.graph.hooks import HookedMember
     from tso3dask.graph.outline import Member
 
-__all__ = ["hooked_graph"]
+__all__ = ["chunk_keys", "hooked_graph"]
 
 
 def hooked_graph(
@@ -37,7 +38,7 @@ def hooked_graph(
         The member.
     hooked : HookedMember
         Its datasets.
-    job : SpectrumJob or ImagingJob
+    job : SpectrumJob, SossJob or ImagingJob
         Where rows go.
     label : str
         Ending of all keys.
@@ -51,14 +52,12 @@ def hooked_graph(
     cubes = {name: hooked.pixels[name] for name in member.segment.cubes}
     kinds = {name: "uint32" if name == "dq" else "float32" for name in cubes}
     groups = [_pieces(graph, cubes, kinds, member.chunks)]
-    columns: dict[str, xr.DataArray] = {}
-    if hooked.spectra is not None:
-        names = {name for name, _ in columns_of_spectra()}
-        columns = {n: hooked.spectra[n.lower()] for n in names if n.lower() in hooked.spectra}
+    columns = _columns(hooked)
     kinds = {name: "uint32" if name == "DQ" else "float64" for name in columns}
     groups.append(_pieces(graph, columns, kinds, member.chunks))
     white = {} if hooked.white is None else {"white": hooked.white}
-    groups.append(_pieces(graph, white, {"white": "float64"}, member.chunks))
+    white |= {f"white_{order}": flux for order, flux in hooked.whites.items()}
+    groups.append(_pieces(graph, white, dict.fromkeys(white, "float64"), member.chunks))
     arguments = [[group[i] for group in groups] for i in range(len(bounds))]
     graph.add("hooked", label, hooked_pass, bounds, arguments, journal, key)
     if hooked.photometry is not None:
@@ -68,9 +67,24 @@ def hooked_graph(
         (pieces,) = _pieces(graph, table, kinds, whole)
         ends = [(0, whole[0])]
         graph.add("table", label, table_pass, ends, [(pieces,)], journal, key)
+    if hooked.shared is not None:  # known by now, from pixels in a scratch file
+        graph.tasks[hooked.shared] = (taken_extraction, job.prepared)
     wanted = [key for keys in graph.passes.values() for key in keys]
     graph.tasks, _ = cull(graph.tasks, wanted)
     return graph
+
+
+def _columns(hooked: HookedMember) -> dict[str, xr.DataArray]:
+    """Columns of spectra as tasks name them."""
+    found: dict[str, xr.DataArray] = {}
+    if hooked.spectra is not None:
+        for name in {name for name, _ in columns_of_spectra()}:
+            if name.lower() in hooked.spectra:
+                found[name] = hooked.spectra[name.lower()]
+    for ending, orders in (("_rate", hooked.rates), ("", hooked.orders)):
+        for order, spectra in orders.items():
+            found |= {f"{name}_{order}{ending}": spectra[name.lower()] for name in COLUMNS}
+    return found
 
 
 def _pieces(
@@ -80,6 +94,26 @@ def _pieces(
     chunks: tuple[int, ...],
 ) -> list[list[Any]]:
     """Name and key of each variable for each chunk; their graphs are added."""
+    tasks, pieces = chunk_keys(variables, kinds, chunks)
+    graph.tasks.update(tasks)
+    return pieces
+
+
+def chunk_keys(
+    variables: Mapping[str, xr.DataArray], kinds: Mapping[str, str], chunks: tuple[int, ...]
+) -> tuple[dict[Any, Any], list[list[Any]]]:
+    """Graph of variables, and name and key of each for each chunk.
+
+    Parameters
+    ----------
+    variables : mapping of DataArray
+        Variables with a dimension ``integration``.
+    kinds : mapping of str
+        Type to give each of them.
+    chunks : tuple of int
+        Lengths along ``integration``.
+    """
+    tasks: dict[Any, Any] = {}
     pieces: list[list[Any]] = [[] for _ in chunks]
     for name, variable in variables.items():
         data = variable.transpose("integration", ...).data
@@ -87,10 +121,10 @@ def _pieces(
             data = da.from_array(np.asarray(data), chunks=-1)
         rest = dict.fromkeys(range(1, data.ndim), -1)
         array = settled(data.astype(kinds[name]).rechunk({0: chunks, **rest}))
-        graph.tasks.update(dict(array.__dask_graph__()))
+        tasks.update(dict(array.__dask_graph__()))
         for i, piece in enumerate(pieces):
             piece.append([name, (array.name, i, *(0,) * (array.ndim - 1))])
-    return pieces
+    return tasks, pieces
 
 
 def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, white: Any) -> ChunkResult:
@@ -110,6 +144,11 @@ def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, white: Any) 
         dynamic = DynamicSpectrum.of(job, a, b)
         dynamic.add(a, spectra["FLUX"])
         rows |= dynamic.rows()
+    if isinstance(job, SossJob) and job.bin_rows:
+        for order, size in ((o, w.size) for o, w in job.wavelengths.items()):
+            dynamic = DynamicSpectrum(size, job.first_row, job.bin_rows, a, b)
+            dynamic.add(a, spectra[f"FLUX_{order}"])
+            rows |= {f"{name}_{order}": values for name, values in dynamic.rows().items()}
     return ChunkResult(job.member, a, b, rows)
 
 

@@ -8,12 +8,13 @@ that what cannot be used is refused before any pixel is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from dask.tokenize import tokenize
 
 from tso3dask.config import hook_name
 from tso3dask.errors import InputError, NotYetError, Tso3Error
@@ -43,12 +44,29 @@ class HookedMember:
         As x1dints has them.
     white : DataArray or None
         White light.
+    extracted : Dataset or None
+        Pixels of NIRISS SOSS that spectra are extracted from.
+    shared : str or None
+        Key of what their tasks share, a `tso3dask.graph.soss_tasks.SegmentExtraction`.
+    rates, orders : mapping of int to Dataset
+        Spectra of NIRISS SOSS by order, before and after their calibration.
+    whites : mapping of int to DataArray
+        White light by order.
     """
 
     pixels: xr.Dataset
     photometry: xr.Dataset | None = None
     spectra: xr.Dataset | None = None
     white: xr.DataArray | None = None
+    extracted: xr.Dataset | None = None
+    shared: str | None = None
+    rates: Mapping[int, xr.Dataset] = field(default_factory=dict)
+    orders: Mapping[int, xr.Dataset] = field(default_factory=dict)
+    whites: Mapping[int, xr.DataArray] = field(default_factory=dict)
+
+    def spectra_of(self, order: int, calibrated: bool = True) -> xr.Dataset | None:
+        """Spectra of an order, or the one spectrum that there is."""
+        return (self.orders if calibrated else self.rates).get(order, self.spectra)
 
 
 def hooked_members(plan: Outline) -> dict[int, HookedMember]:
@@ -61,8 +79,6 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
     """
     if plan.kind != "imaging" and not plan.parameters.adaptive_trace_model.skip:
         raise NotYetError("adaptive_trace_model cannot be combined with hooks yet")
-    if any(m.soss is not None for m in plan.members):
-        raise NotYetError("hooks cannot be combined with the extraction of NIRISS SOSS spectra yet")
     if any(m.spectrum is not None and m.spectrum.unsettled is not None for m in plan.members):
         raise NotYetError(
             "extract_1d.optimize_psf_location cannot be combined with hooks yet: set it to False"
@@ -91,7 +107,7 @@ def _hooked(plan: Outline, member: Member) -> HookedMember:
         dataset = _through(plan, "tso_photometry", "pre_hooks", dataset)
         table = steps.photometry_of(dataset, segment, member.imaging, plan.token)
         return HookedMember(pixels, _through(plan, "tso_photometry", "post_hooks", table))
-    if member.spectrum is None:
+    if not member.tables:
         return HookedMember(pixels)
     for step in ("adaptive_trace_model", "pixel_replace"):
         dataset = _through(plan, step, "pre_hooks", dataset)
@@ -100,10 +116,48 @@ def _hooked(plan: Outline, member: Member) -> HookedMember:
             dataset = steps.with_stage(dataset, member.program.stages[point - 1])
         dataset = _through(plan, step, "post_hooks", dataset)
     dataset = _through(plan, "extract_1d", "pre_hooks", dataset)
+    if member.soss is not None:
+        return _hooked_orders(plan, member, pixels, dataset)
+    assert member.spectrum is not None
     spectra = steps.spectra_of(dataset, segment, member.spectrum, plan.token)
     spectra = _through(plan, "extract_1d", "post_hooks", spectra)
     summed = _through(plan, "white_light", "pre_hooks", spectra)
     return HookedMember(pixels, None, spectra, steps.white_light(summed, *plan.white_range))
+
+
+def _hooked_orders(
+    plan: Outline, member: Member, pixels: xr.Dataset, dataset: xr.Dataset
+) -> HookedMember:
+    """Spectra of all orders of a member, calibrated, and their white light."""
+    from tso3dask.graph.soss_lazy import calibrated_orders, orders_of
+
+    setup = member.soss
+    assert setup is not None
+    token = tokenize(plan.token, member.index)
+    rows = plan.budget.sub_block
+    made, shared = orders_of(dataset, member.segment, setup.uncalibrated, rows, token)
+    rates = _through(plan, "extract_1d", "post_hooks", _tree(made))
+    tree = _through(plan, "photom", "pre_hooks", rates)
+    tree = calibrated_orders(tree, setup)
+    tree = _through(plan, "photom", "post_hooks", tree)
+    summed = _by_order(_through(plan, "white_light", "pre_hooks", tree))
+    ranges = {order.spectral_order: order.white_range for order in setup.orders}
+    return HookedMember(
+        pixels,
+        extracted=dataset,
+        shared=shared,
+        rates=_by_order(rates),
+        orders=_by_order(tree),
+        whites={o: steps.white_light(spectra, *ranges[o]) for o, spectra in summed.items()},
+    )
+
+
+def _tree(orders: Mapping[int, xr.Dataset]) -> xr.DataTree:
+    return xr.DataTree.from_dict({f"/order{order}": found for order, found in orders.items()})
+
+
+def _by_order(tree: xr.DataTree) -> dict[int, xr.Dataset]:
+    return {int(name.removeprefix("order")): tree[name].to_dataset() for name in tree.children}
 
 
 def hook_table(plan: Outline, table: xr.Dataset) -> xr.Dataset:
@@ -111,8 +165,11 @@ def hook_table(plan: Outline, table: xr.Dataset) -> xr.Dataset:
     return _through(plan, "white_light", "post_hooks", table)
 
 
-def _through(plan: Outline, step: str, when: str, dataset: xr.Dataset) -> xr.Dataset:
-    """Result of the hooks before or after a step, one after the other."""
+def _through(plan: Outline, step: str, when: str, dataset: Any) -> Any:
+    """Result of the hooks before or after a step, one after the other.
+
+    Spectra of NIRISS SOSS are a tree with a node for each order.
+    """
     for hook in getattr(plan.parameters.step(step), when):
         where = f"{step}.{when}: {hook_name(hook)}"
         try:
@@ -123,8 +180,26 @@ def _through(plan: Outline, step: str, when: str, dataset: xr.Dataset) -> xr.Dat
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"{where} failed ({reason})") from error
         if result is not None:
-            dataset = _usable(where, dataset, result)
+            usable = _usable_tree if isinstance(dataset, xr.DataTree) else _usable
+            dataset = usable(where, dataset, result)
     return dataset
+
+
+def _usable_tree(where: str, given: xr.DataTree, result: Any) -> xr.DataTree:
+    """Check that the next step can work with spectra of all orders that a hook returned."""
+    if not isinstance(result, xr.DataTree):
+        raise InputError(
+            f"{where} returned {type(result).__name__}; expected an xarray DataTree with a node "
+            "for each order, or None to leave it unchanged"
+        )
+    if set(result.children) != set(given.children):
+        raise InputError(
+            f"{where} returned the nodes {sorted(result.children)}, expected "
+            f"{sorted(given.children)}"
+        )
+    for name, node in given.children.items():
+        _usable(f"{where}: {name}", node.to_dataset(), result[name].to_dataset())
+    return result
 
 
 def _usable(where: str, given: xr.Dataset, result: Any) -> xr.Dataset:

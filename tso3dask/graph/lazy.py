@@ -117,7 +117,8 @@ def x1dints(plan: Outline) -> xr.DataTree:
         elif member.soss is not None:
             from tso3dask.graph.soss_lazy import order_datasets
 
-            for order, dataset in order_datasets(plan, member).items():
+            made = plan.hooked[member.index].orders if plan.hooked else None
+            for order, dataset in (made or order_datasets(plan, member)).items():
                 datasets[_free(datasets, f"{member.node}/order{order}")] = dataset
         elif member.spectrum is not None:
             job = SpectrumJob(
@@ -164,7 +165,8 @@ def whtlt(plan: Outline) -> xr.Dataset:
     nodes = [node for node in tree.leaves if node.has_data]
     tables = [(member, table) for member in _in_time(plan) for table in member.tables]
     for (member, spectrum), node in zip(tables, nodes, strict=True):
-        white = plan.hooked[member.index].white if plan.hooked else None
+        own = plan.hooked[member.index] if plan.hooked else None
+        white = None if own is None else own.whites.get(spectrum.spectral_order, own.white)
         if white is None:
             limits = getattr(spectrum, "white_range", plan.white_range)
             white = white_light(node.to_dataset(), *limits)

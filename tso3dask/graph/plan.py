@@ -57,6 +57,9 @@ IMAGES_BYTES = 200
 HOOKED_BYTES = 24 * 10**6
 """Stored bytes of a chunk of a plan with hooks, which holds chunks as a whole."""
 
+HOOKED_ROWS = 4
+"""Fewest integrations of such a chunk of NIRISS SOSS, which is filled from those around."""
+
 
 class Plan(Outline):
     """Everything that a run will do. Made from headers; no pixel has been read.
@@ -345,8 +348,6 @@ def make_plan(
         found = [*found, *found_here]
     notes += [*found, *left_out(observation, parameters, kind)]
     replaced, found = member_replacements(observation.segments, parameters)
-    if any(orders) and parameters.hooks:
-        raise NotYetError("hooks: not supported yet with the extraction of NIRISS SOSS")
     notes += [*found, *trace_model_status(observation.segments, parameters)[1]]
     untimed: dict[str, list[str]] = {}
     members = []
@@ -395,7 +396,10 @@ def make_plan(
 
 def _hooked_chunk(parameters: PipelineParameters, segment: Segment) -> int | None:
     """Integrations of a chunk that a task with hooks holds as a whole."""
-    return max(1, HOOKED_BYTES // segment.bytes_per_integration) if parameters.hooks else None
+    if not parameters.hooks:
+        return None
+    fewest = HOOKED_ROWS if segment.exp_type == "NIS_SOSS" else 1
+    return max(fewest, HOOKED_BYTES // segment.bytes_per_integration)
 
 
 def _crds_in_use(
@@ -415,7 +419,8 @@ def _program(
     if not step.skip:
         program = program.then(flag_stage(parameters, segment.nints))
     if replacement is not None:
-        return program.then(replacement, Match())
+        program = program.then(replacement)
+        return program if kind == "soss" else program.then(Match())  # as its extraction does
     return program if program.stages or kind != "spectroscopy" else program.then(Match())
 
 

@@ -113,10 +113,6 @@ def member_replacements(
     algorithm, notes = step.algorithm, []
     stages: list[ReplacePixels | None] = []
     for segment in segments:
-        if segment.exp_type == "NIS_SOSS":
-            raise UnsupportedParameterError(
-                "pixel_replace.skip=False is not supported yet for NIS_SOSS: remove it"
-            )
         if algorithm == "trace_model":
             reason = _no_trace_model(segment)
             if reason is None:

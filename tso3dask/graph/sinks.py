@@ -376,7 +376,7 @@ def member_specs(
     times = time_columns(member.times)
     if product and not plan.parameters.white_light.skip:
         times["MJD-AVG"] = member.mid_utc
-    hooked = plan.hooked[member.index].spectra if plan.hooked else None
+    hooked = plan.hooked[member.index] if plan.hooked else None
     if member.soss is not None:
         metadata |= member.soss.metadata
     specs = []
@@ -384,12 +384,12 @@ def member_specs(
         units = spectrum.units
         if isinstance(spectrum, OrderSetup) and not calibrated:
             units = spectrum.rate_units
+        changed = None if hooked is None else hooked.spectra_of(spectrum.spectral_order, calibrated)
+        wavelength = spectrum.wavelength if changed is None else changed["wavelength"].values
         specs.append(
             SpectrumSpec(
                 segment=member.segment,
-                wavelength=spectrum.wavelength
-                if hooked is None
-                else np.asarray(hooked["wavelength"].values),
+                wavelength=np.asarray(wavelength),
                 units=units,
                 times=times,
                 spectral_order=spectrum.spectral_order,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -197,6 +197,12 @@ class SossSetup:
     def saves(self) -> bool:
         """Whether models and fitted spectra are put to files."""
         return self.models and self.parameters.soss_modelname is not None
+
+    @property
+    def uncalibrated(self) -> SossSetup:
+        """The same with spectra in DN/s."""
+        orders = tuple(replace(order, factor=None) for order in self.orders)
+        return replace(self, orders=orders)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ a segment is never held.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -17,7 +17,15 @@ from tso3dask.graph.program import Block, Program, Ranges, Source, rows_asked
 from tso3dask.graph.stages import FlagOutliers, Match
 from tso3dask.io.pixels import ArraySpec
 
-__all__ = ["TILE_BYTES", "FillInTime", "join_tiles", "summary_prologue", "summary_tile"]
+__all__ = [
+    "TILE_BYTES",
+    "FillInTime",
+    "join_tiles",
+    "pixelwise",
+    "summary_prologue",
+    "summary_tile",
+    "tile_rows",
+]
 
 TILE_BYTES = 12 * 10**6
 """Bytes of one cube that a tile through all integrations holds; a task holds about six."""
@@ -108,7 +116,20 @@ def _region(source: Source, tile: Tile) -> Source:
     return replace(source, arrays=arrays)
 
 
-def summary_tile(program: Program, tile: Tile, constants: list[tuple[str, Any]]) -> Any:
+def pixelwise(program: Program) -> bool:
+    """Whether each pixel after the stages of a program depends on that pixel of the file alone."""
+    return all(isinstance(stage, (FlagOutliers, Match)) for stage in program.stages)
+
+
+def tile_rows(nints: int, ny: int, nx: int) -> list[tuple[int, int]]:
+    """First row and end of tiles of detector rows through all integrations."""
+    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
+    return [(y, min(y + rows, ny)) for y in range(0, ny, rows)]
+
+
+def summary_tile(
+    program: Program, tile: Tile, constants: list[tuple[str, Any]], after: Any = None
+) -> Any:
     """Task: summary of a tile of a segment, through all integrations.
 
     Parameters
@@ -119,6 +140,8 @@ def summary_tile(program: Program, tile: Tile, constants: list[tuple[str, Any]])
         The region.
     constants : list of (name, value)
         What stages need, as the ``median`` image of the whole array.
+    after : optional
+        Results of tasks that put the pixels to the file.
     """
     from tso3dask.graph.stages import segment_has_good
     from tso3dask.ops.soss.infill import summarize
@@ -146,7 +169,9 @@ def join_tiles(tiles: list[Any], per_row: int) -> Any:
     return join([join(row, axis=1) for row in rows])
 
 
-def summary_prologue(program: Program, constants: Mapping[str, Any]) -> tuple[dict[Any, Any], Any]:
+def summary_prologue(
+    program: Program, constants: Mapping[str, Any], after: Sequence[Any] = ()
+) -> tuple[dict[Any, Any], Any]:
     """Tasks that summarise a segment.
 
     Parameters
@@ -155,6 +180,8 @@ def summary_prologue(program: Program, constants: Mapping[str, Any]) -> tuple[di
         Stages before `FillInTime`.
     constants : mapping
         Keys of what they need, see `median_prologue`.
+    after : sequence, optional
+        Keys of tasks that put the pixels to the file.
 
     Returns
     -------
@@ -163,17 +190,17 @@ def summary_prologue(program: Program, constants: Mapping[str, Any]) -> tuple[di
     key : str
         Key of the summary.
     """
-    if not all(isinstance(stage, (FlagOutliers, Match)) for stage in program.stages):
+    if not pixelwise(program):
         raise AssertionError("a stage before the summary looks at neighbouring pixels")
     nints, ny, nx = program.source.shape
-    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
-    columns = int(max(1, min(nx, TILE_BYTES // (4 * nints * rows))))
+    rows = tile_rows(nints, ny, nx)
+    columns = int(max(1, min(nx, TILE_BYTES // (4 * nints * rows[0][1]))))
     across = [(x, min(x + columns, nx)) for x in range(0, nx, columns)]
-    tiles = [(y, min(y + rows, ny), *xs) for y in range(0, ny, rows) for xs in across]
+    tiles = [(*ys, *xs) for ys in rows for xs in across]
     token = program.token
     given = [[name, where] for name, where in constants.items()]
     tasks: dict[Any, Any] = {
-        (f"soss-tile-{token}", i): (summary_tile, program, tile, given)
+        (f"soss-tile-{token}", i): (summary_tile, program, tile, given, list(after))
         for i, tile in enumerate(tiles)
     }
     key = f"soss-summary-{token}"

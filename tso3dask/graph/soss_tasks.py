@@ -24,7 +24,8 @@ from tso3dask.graph.extraction import DynamicSpectrum
 from tso3dask.graph.job import Job
 from tso3dask.graph.program import Block, Program
 from tso3dask.graph.soss import OrderSetup, PreparedSegment, SossSetup
-from tso3dask.graph.soss_fill import FillInTime, summary_prologue
+from tso3dask.graph.soss_fill import FillInTime, pixelwise, summary_prologue
+from tso3dask.graph.soss_store import program_summary
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.fitted_spectra import FittedTable
 from tso3dask.io.journal import ChunkResult, Journal, load_object
@@ -38,10 +39,12 @@ __all__ = [
     "SegmentExtraction",
     "SossJob",
     "extract_orders",
+    "in_pieces",
     "keep_extraction",
     "prepare_extraction",
     "prepared_plan",
     "soss_prologue",
+    "taken_extraction",
 ]
 
 COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
@@ -186,10 +189,12 @@ class SossJob(Job):
     prepared: str = ""
 
     @classmethod
-    def of(cls, orders: Sequence[OrderSetup], program: Program, **attributes: Any) -> SossJob:
+    def of(
+        cls, orders: Sequence[OrderSetup], program: Program | None, **attributes: Any
+    ) -> SossJob:
         """Make the job of flagged pixels, whose gaps are filled for the extraction."""
         return cls(
-            program=program.then(FillInTime(program.source.nints)),
+            program=None if program is None else program.then(FillInTime(program.source.nints)),
             wavelengths={item.spectral_order: item.wavelength for item in orders},
             white_ranges={item.spectral_order: item.white_range for item in orders},
             **attributes,
@@ -282,12 +287,17 @@ def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) 
 
 
 @lru_cache(maxsize=2)
-def _taken(path: str) -> SegmentExtraction:
+def taken_extraction(path: str) -> SegmentExtraction:
+    """Task: what `keep_extraction` put to a file."""
     return load_object(path)
 
 
 def soss_prologue(
-    program: Program, setup: SossSetup, path: str, label: str
+    program: Program,
+    setup: SossSetup,
+    path: str,
+    label: str,
+    scratch: tuple[str, Sequence[int], int] | None = None,
 ) -> tuple[dict[Any, Any], Any]:
     """Tasks that come before those of the chunks.
 
@@ -301,6 +311,9 @@ def soss_prologue(
         File that errors name.
     label : str
         Ending of the key.
+    scratch : (str, sequence of int, int), optional
+        File for pixels that depend on their neighbours, and how they are made: chunks along
+        ``integration``, integrations at a time.
 
     Returns
     -------
@@ -310,7 +323,10 @@ def soss_prologue(
         Key of the `SegmentExtraction`.
     """
     tasks, constants = median_prologue(program)
-    more, summary = summary_prologue(program, constants)
+    if scratch is None or pixelwise(program):
+        more, summary = summary_prologue(program, constants)
+    else:
+        more, summary = program_summary(program, constants, *scratch)
     tasks |= more
     key = f"soss-{label}"
     given = [[name, where] for name, where in {**constants, "summary": summary}.items()]
@@ -330,9 +346,9 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
         if job.bin_rows:
             dynamic[order] = DynamicSpectrum(wavelength.size, job.first_row, job.bin_rows, a, b)
     with task_errors(job.path, a, b):
-        shared = _taken(job.prepared)
+        shared = taken_extraction(job.prepared)
         rows_of = job.blocks(a, b, [*shared.constants.items()], write=True)
-        for first, last, block in _pieces(rows_of, shared.most):
+        for first, last, block in in_pieces(rows_of, shared.most):
             here = slice(first - a, last - a)
             if "n_outliers" in block.counts:
                 rows["n_outliers"][here] = block.counts["n_outliers"]
@@ -353,7 +369,7 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
     return ChunkResult(job.member, a, b, rows)
 
 
-def _pieces(
+def in_pieces(
     blocks: Iterable[tuple[int, int, Block]], most: int | None
 ) -> Iterator[tuple[int, int, Block]]:
     """Blocks in pieces of at most so many integrations."""
@@ -395,7 +411,16 @@ def prepared_plan(
     for i, member in enumerate(waiting):
         assert member.soss is not None
         label = f"{member.label}-{tokenize(plan.token, 'soss')[:16]}"
-        tasks, key = soss_prologue(member.program, member.soss, str(member.segment.path), label)
+        scratch = f"{journal.folder}/pixels-{member.label}.scratch"
+        path = str(member.segment.path)
+        if plan.hooked:
+            from tso3dask.graph.soss_hooked import hooked_prologue
+
+            hooked = plan.hooked[member.index]
+            tasks, key = hooked_prologue(hooked, member, scratch, path, label)
+        else:
+            how = scratch, member.chunks, plan.budget.sub_block
+            tasks, key = soss_prologue(member.program, member.soss, path, label, how)
         graph |= tasks
         if member.soss.models and i >= beside:
             graph[key] = (*graph[key], keys[i - beside])

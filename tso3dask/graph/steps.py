@@ -148,7 +148,7 @@ class _Arrays:
 
 def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
     """Apply a stage to arrays that are not, or not any more, the pixels of a file."""
-    cubes = {name: variable.data for name, variable in _cubes_of(dataset).items()}
+    cubes = {name: variable.data for name, variable in cubes_of(dataset).items()}
     names = list(cubes)
     chunks = cubes["sci"].chunks[0]
     specs = tuple(ArraySpec(n, "", 0, np.dtype(d.dtype).str, 0, d.shape) for n, d in cubes.items())
@@ -168,7 +168,7 @@ def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
     )
 
 
-def _cubes_of(dataset: xr.Dataset) -> dict[str, xr.Variable]:
+def cubes_of(dataset: xr.Dataset) -> dict[str, xr.Variable]:
     """Cubes with equal chunks along ``integration`` only, in the types of a file."""
     cubes: dict[str, xr.Variable] = {}
     chunks = None
@@ -238,7 +238,8 @@ def extract_1d(
     Parameters
     ----------
     dataset : Dataset
-        Cubes (integration, y, x), flagged.
+        Cubes (integration, y, x), flagged. The graph of changed ones of NIRISS SOSS holds SCI, ERR
+        and DQ of all integrations at a time.
     extract1d : path or mapping, optional
         Extraction regions: a reference file or its content, or ``override_extract1d`` as
         everywhere else. Without it (or ``N/A``) the whole array is taken.
@@ -406,7 +407,7 @@ def photometry_of(
     pieces = None
     upstream: list[da.Array] = []
     if program is None:
-        dataset = dataset.assign(_cubes_of(dataset))
+        dataset = dataset.assign(cubes_of(dataset))
         pieces, upstream = _pieces(dataset, ("sci", "err", "dq"))
     token = tokenize([dataset[n].data.name for n in CUBES if n in dataset], content)
     job = ImagingJob(0, program, _rows(segment), str(segment.path), setup)
