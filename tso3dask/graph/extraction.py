@@ -76,7 +76,7 @@ def extract_pass(
                 rows["n_outliers"][here] = block.counts["n_outliers"]
             if setup is None:
                 continue
-            columns = setup.columns(block.arrays, factor)
+            columns = setup.columns(block.arrays, factor, first)
             job.put_measured(first, last, columns | setup.scenes(block.arrays))
             rows["white"][here] = white_light_sums(
                 columns["FLUX"], setup.wavelength, *job.white_range
@@ -144,8 +144,8 @@ def spectral_block(
     assert setup is not None
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     with task_errors(job.path, a, b):
-        for _, _, block in job.blocks(a, b, constants):
-            columns = setup.columns(block.arrays, factor)
+        for first, _, block in job.blocks(a, b, constants):
+            columns = setup.columns(block.arrays, factor, first)
             for name in names:
                 parts[name].append(np.array(columns[name]))
     return tuple(np.concatenate(parts[name]) for name in names)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tso3dask.errors import InputError
+
 if TYPE_CHECKING:
+    from tso3dask.ops.exposure_model import ExposureModel
     from tso3dask.ops.psf_profile import PlacedPsf
 
 __all__ = ["ExtractionImages", "ProfileFit", "SpectrumSetup"]
@@ -47,6 +51,10 @@ class SpectrumSetup:
     unsettled : ProfileFit or None
         Where the profile is still to be fitted to the first integration: what comes of it. The
         other attributes are then those of the place that headers give.
+    awaiting : callable or None
+        Where the aperture or its weights come from the model of the exposure: takes the model,
+        gives the setup, or None if there is no spectrum, and notes. The other attributes are
+        then those of a box where headers have it.
     """
 
     ending: ClassVar[str] = ""
@@ -68,9 +76,33 @@ class SpectrumSetup:
     units: dict[str, str] = field(default_factory=dict)
     images: ExtractionImages | None = None
     unsettled: ProfileFit | None = None
+    awaiting: Callable[[ExposureModel], tuple[SpectrumSetup | None, list[str]]] | None = None
+
+    def with_model(self, model: ExposureModel) -> SpectrumSetup:
+        """Return the setup that follows from the model of the exposure.
+
+        Parameters
+        ----------
+        model : ExposureModel
+            With the numbers of all integrations of the segment.
+
+        Raises
+        ------
+        InputError
+            If there is no spectrum in the aperture that follows.
+        """
+        if self.awaiting is None:
+            return self
+        made, notes = self.awaiting(model)
+        if made is None:
+            raise InputError("; ".join(notes))
+        return made
 
     def columns(
-        self, arrays: Mapping[str, np.ndarray], factor: np.ndarray | None = None
+        self,
+        arrays: Mapping[str, np.ndarray],
+        factor: np.ndarray | None = None,
+        first: int = 0,
     ) -> dict[str, np.ndarray]:
         """Vector columns of the EXTRACT1D rows of a block of flagged pixels.
 
@@ -80,6 +112,8 @@ class SpectrumSetup:
             Cubes (integration, y, x).
         factor : (dispersion,) ndarray, optional
             Aperture correction settled by the first integration.
+        first : int
+            Integration of the segment that row 0 is.
 
         Returns
         -------
@@ -88,11 +122,14 @@ class SpectrumSetup:
         """
         from tso3dask.ops.apcorr import apply_correction
         from tso3dask.ops.box import extract_box
+        from tso3dask.ops.horne import HornePlan, extract_horne
         from tso3dask.ops.optimal import OptimalPlan, extract_optimal
         from tso3dask.ops.spectrum import spectral_columns
 
         optimal = isinstance(self.plan, OptimalPlan)
         extract: Any = extract_optimal if optimal else extract_box
+        if isinstance(self.plan, HornePlan):
+            extract = partial(extract_horne, first=first)
         sums = extract(
             arrays["sci"],
             arrays.get("var_rnoise"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,8 @@ class BoxPlan:
         Background pixels further than this from the others, in sigma, are left out.
     """
 
+    _packed: ClassVar[tuple[str, ...]] = ("profile", "inside")
+
     shape: tuple[int, int]
     dispaxis: int
     window: Window
@@ -106,7 +108,7 @@ class BoxPlan:
     def __getstate__(self) -> dict[str, Any]:
         """State for pickle: small, for weights are mostly 0 and 1 and tables can be made again."""
         state = {name: value for name, value in vars(self).items() if name != "tables"}
-        for name in ("profile", "inside"):
+        for name in self._packed:
             if state[name] is not None:
                 values = np.ascontiguousarray(state[name])
                 packed = zlib.compress(values.view(np.uint8).reshape(-1).data, 1)
@@ -114,7 +116,7 @@ class BoxPlan:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name in ("profile", "inside"):
+        for name in self._packed:
             if state[name] is not None:
                 packed, dtype, shape = state[name]
                 raw = bytearray(zlib.decompress(packed))
@@ -165,7 +167,7 @@ def box_plan(aperture: Aperture, *, whole: bool = False) -> BoxPlan:
         Small and picklable; make it once per member and use it for all blocks.
     """
     params = aperture.params
-    if params.extraction_type != "box":
+    if params.extraction_type not in ("box", "horne"):
         raise NotYetError(f"extraction_type {params.extraction_type!r} is not a box extraction")
     profile = aperture.profile
     inside = None if aperture.bkg_profile is None else aperture.bkg_profile != 0
