@@ -220,8 +220,10 @@ class Extract1d(StepParameters):
     extraction_type: str | None = _p(
         "option",
         "box",
-        "method of extraction; None: optimal where the target's position is used",
+        "method of extraction; horne: optimal by the exposure's own profile; None: optimal where "
+        "the target's position is used",
         choices=("box", "optimal"),
+        added_choices=("horne",),
         optional=True,
     )
     use_source_posn: bool | None = _p(
@@ -235,6 +237,9 @@ class Extract1d(StepParameters):
     bkg_order: int | None = _p("integer", None, "order of a poly background", minimum=0)
     aperture_width: float | None = _own(
         "float", None, "full width of the aperture across the trace, pixels; None: as the reference"
+    )
+    follow_trace: bool = _own(
+        "boolean", False, "lead the aperture along the trace of the exposure's own image"
     )
     bkg_regions: str | None = _own(
         "numbers",

@@ -102,7 +102,9 @@ def test_without_noise_it_is_the_box_sum(dispaxis, background):
 def test_weights_are_normalised_and_never_negative(dispaxis):
     box, plan = plans(dispaxis)
     assert plan.profile.min() >= 0
-    profile = np.divide(plan.expected[0], plan.profile, where=plan.profile > 0, out=0 * plan.profile)
+    profile = np.divide(
+        plan.expected[0], plan.profile, where=plan.profile > 0, out=0 * plan.profile
+    )
     np.testing.assert_allclose((box.profile * profile).sum(axis=0), 1.0, rtol=1e-12)
     np.testing.assert_allclose(plan.expected[0].sum(axis=0), 1.0, rtol=1e-12)
     assert not plan.profile[box.profile == 0].any()
@@ -237,7 +239,8 @@ def test_faint_profiles_are_averaged_along_the_dispersion():
     shape = np.exp(-0.5 * ((across - 5) / 1.2) ** 2) * np.ones(count)
     flux = np.where(np.arange(count) < 200, 3.0, 3000.0)
     noise = np.full((11, count), 0.05)
-    parts = np.stack([flux * shape + rng.normal(0, np.sqrt(0.05), shape.shape)] + [shape, shape])
+    noisy = flux * shape + rng.normal(0, np.sqrt(0.05), shape.shape)
+    parts = np.stack([noisy, shape, shape])
     aperture = np.ones((11, count))
     smooth, snr = smooth_profiles(parts, noise, aperture, None)
     profile = smooth[0] / smooth[0].sum(axis=0)

@@ -83,6 +83,10 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
         raise NotYetError(
             "extract_1d.optimize_psf_location cannot be combined with hooks yet: set it to False"
         )
+    if any(m.spectrum is not None and m.spectrum.awaiting is not None for m in plan.members):
+        raise NotYetError(
+            "extraction_type='horne' and follow_trace cannot be combined with hooks yet"
+        )
     return {member.index: _hooked(plan, member) for member in plan.members}
 
 

@@ -484,7 +484,8 @@ def _budget(
     stored = largest.bytes_per_integration
     if extracted:
         step = parameters.extract_1d
-        fits = step.extraction_type != "box"  # a fit has images of its own, one batch at a time
+        # a fit has images of its own, one batch at a time
+        fits = step.extraction_type not in ("box", "horne")
         constants = max(constants, (150 if fits else 32) * pixels)
         if step.save_scene_model or step.save_residual_image:
             stored += 24 * pixels

@@ -35,7 +35,7 @@ def needed_references(
         )
         if parameters.extract_1d.extraction_type == "optimal":
             corrects &= parameters.override("psf") in (None, NOT_APPLICABLE)
-        fits = parameters.extract_1d.extraction_type != "box"
+        fits = parameters.extract_1d.extraction_type not in ("box", "horne")
         return ["extract1d", *["apcorr"] * corrects, *["psf"] * fits], []
     if kind == "soss":
         return soss.needed_references(observation.segments, parameters)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tso3dask.config import PipelineParameters
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, NotYetError
+from tso3dask.graph.modelled_spectra import settle_by_model, waits_for_model
 from tso3dask.graph.spectrum import ExtractionImages, ProfileFit, SpectrumSetup
 from tso3dask.io.segment import Segment
 from tso3dask.io.wcs import wcs_key
@@ -160,19 +161,22 @@ def _make_setup(
         notes.append("PIXAR_SR is missing: fluxes are not correct")
     elif not complete:
         notes.append("the photom step has not been run: fluxes are sums in DN/s")
-    finish = partial(_finish, segment, parameters, apcorr, slit, order, placed, wavelengths)
+    finish = partial(_finish, segment, parameters, apcorr, slit, order)
     if params.extraction_type == "optimal":
         from tso3dask.graph.optimal import place_profile
 
         model, found = place_profile(segment, parameters, placed, psf, wavelengths, wcs)
         notes += found
-        settle = partial(_settle, finish, model)
+        settle = partial(_settle, partial(finish, placed, wavelengths), model)
         setup, found = settle(0.0, model.nod)
         if step.optimize_psf_location and setup is not None:
             setup = replace(setup, unsettled=ProfileFit(model, settle))
     else:
         profile, *limits = box_profile(shape, placed.params, wavelengths, trace=placed.trace)
-        setup, found = finish([profile], limits)
+        setup, found = finish(placed, wavelengths, [profile], limits)
+        if setup is not None and waits_for_model(step):
+            awaiting = partial(settle_by_model, step, partial(finish, wavelengths=wavelengths))
+            setup = replace(setup, awaiting=partial(awaiting, placed, wavelengths))
     return setup, [*notes, *found]
 
 
@@ -279,6 +283,11 @@ def _plans(
     step, params = parameters.extract_1d, aperture.params
     whole: Any = None
     scenes = step.save_scene_model or step.save_residual_image
+    if scenes and params.extraction_type == "horne":
+        raise NotYetError(
+            "save_scene_model and save_residual_image cannot be combined with "
+            "extraction_type='horne' yet"
+        )
     if params.extraction_type == "optimal":
         plan: Any = optimal_plan(
             [aperture.profile, *others],

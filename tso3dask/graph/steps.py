@@ -36,6 +36,7 @@ from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prolog
 from tso3dask.io import reference
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.io.segment import Segment
+from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.medians import nanmedian_image
 from tso3dask.schema import CUBES
 
@@ -231,6 +232,7 @@ def extract_1d(
     apcorr: str | None = None,
     psf: str | None = None,
     photom: str | None = None,
+    model: ExposureModel | None = None,
     **parameters: Any,
 ) -> xr.Dataset | xr.DataTree:
     """Extract one spectrum from each integration.
@@ -250,6 +252,9 @@ def extract_1d(
         fitted, the dataset's first integration is computed at once.
     photom : path, optional
         Flux calibration of NIRISS SOSS; spectra are in DN/s without it.
+    model : ExposureModel, optional
+        Model of the exposure, for ``extraction_type="horne"`` and ``follow_trace``, as members of
+        `Plan.modelled` have it.
     **parameters
         Of the step ``extract_1d``, as ``subtract_background=True``.
 
@@ -286,12 +291,19 @@ def extract_1d(
     table = reference.read_apcorr(correction, segment.exp_type)
     _require_whole_images(dataset, segment)
     profile = None
-    if steps.extract_1d.extraction_type != "box":
+    if steps.extract_1d.extraction_type not in ("box", "horne"):
         given = steps.extract_1d.override_psf if psf is None else psf
         profile = reference.read_psf(given, segment.get("DISPAXIS"))
     setup, notes = spectrum_setup(segment, steps, regions, table, {}, profile)
     if setup is None:
         raise InputError(f"{segment.path}: " + "; ".join(notes))
+    if setup.awaiting is not None:
+        if model is None:
+            raise InputError(
+                "extract_1d: these parameters need the model of the exposure; give model=, as "
+                "members of Plan.modelled have it"
+            )
+        setup = setup.with_model(model)
     return spectra_of(dataset, segment, setup, steps.token())
 
 

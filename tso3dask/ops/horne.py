@@ -10,8 +10,8 @@ A flux is then one weighted sum over a column,
 
 over the pixels that are good, where ``v`` is the variance of the pixels in the file. The profile is
 normalised over the box aperture ``a``, ``sum(a p) = 1``, so that fluxes are on the scale of a box
-sum. ``p_i`` is the profile where the source is in integration ``i``: the image of the model with its
-gradient times the shift across the trace and its curvature times the change of squared width.
+sum. ``p_i`` is the profile where the source is in integration ``i``: the image of the model, its
+gradient times the shift across the trace, and its curvature times the change of squared width.
 Without missing pixels, shifts and widths the denominator is 1.
 """
 
@@ -62,6 +62,13 @@ class HornePlan(BoxPlan):
     box: Image
     shift: Image
     width: Image
+
+    @property
+    def spatial(self) -> Image:
+        """Profile ``(across, dispersion)`` of the target in the window, 0 without weight."""
+        image = np.zeros(self.profile.shape)
+        np.divide(self.expected[0], self.profile, out=image, where=self.profile > 0)
+        return image
 
     def moved(self, shift: Image, width: Image) -> HornePlan:
         """Return the plan for the integrations of a segment."""
@@ -250,9 +257,7 @@ def extract_horne(
         result["flux"] /= share
         for kind in ("rnoise", "poisson", "flat"):
             of_flux, of_level = result[f"f_var_{kind}"], result[f"b_var_{kind}"]
-            of_flux[...] = np.where(
-                lost, 0.0, (of_flux - of_level) / share**2 + of_level * squared
-            )
+            of_flux[...] = np.where(lost, 0.0, (of_flux - of_level) / share**2 + of_level * squared)
             of_level *= np.where(lost, 0.0, (plan.box / whole) ** 2)
         result["background"] *= np.where(lost, 0.0, per_pixel)
     result["flux"][lost] = np.nan
@@ -278,4 +283,3 @@ def _share(sci: Pixels, plan: HornePlan, missing: NDArray[np.bool_], first: int)
         image, change, spread = parts
         share[rows, columns] = image + shift[rows] * change + width[rows] * spread
     return share
-

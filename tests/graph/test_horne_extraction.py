@@ -1,0 +1,116 @@
+"""Extraction by the model of the exposure: in runs and lazily."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import tso3dask as tso3
+from tso3dask.errors import InputError, NotYetError
+from tso3dask.graph import steps as functions
+from tso3dask.ops.horne import HornePlan
+
+COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS", "FLUX_VAR_POISSON")
+
+
+@pytest.fixture(scope="module", params=["mir_lrs-slitless", "nrs_prism"])
+def small(made, request):
+    """One segment whose window rolls and one whose does not."""
+    shape = (40, 26) if request.param == "mir_lrs-slitless" else (26, 40)
+    return made(request.param, nints=30, segments=[22, 8], shape=shape, cr_rate=1e-3)
+
+
+def chosen(observation, **parameters):
+    steps = copy.deepcopy(observation.steps)
+    steps["outlier_detection"] = {"rolling_window_width": 5}
+    steps.setdefault("extract_1d", {}).update(parameters)
+    return steps
+
+
+def tables(path):
+    with fits.open(path) as hdus:
+        found = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+        return [{n: np.array(h.data[n]) for n in (*COLUMNS, "WAVELENGTH")} for h in found]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"extraction_type": "horne"},
+        {"extraction_type": "horne", "follow_trace": True, "bkg_clip": 4.0, "aperture_width": 7.5},
+        {"follow_trace": True, "bkg_regions": "-9 -6 6 9"},
+    ],
+    ids=lambda p: "-".join(p),
+)
+def test_runs_chunks_and_lazy_spectra_agree(small, tmp_path, parameters):
+    given = chosen(small, **parameters)
+    plan = tso3.plan(small.asn, given)
+    expected = tables(plan.run(tmp_path / "a").products["x1dints"][0])
+    cut = tso3.plan(small.asn, given, chunk_integrations=3)
+    again = tables(cut.run(tmp_path / "b", scheduler="synchronous").products["x1dints"][0])
+    nodes = [n.to_dataset().compute(scheduler="synchronous") for n in plan.x1dints.leaves]
+    for node, table, other in zip(nodes, expected, again, strict=True):
+        np.testing.assert_array_equal(other["WAVELENGTH"], table["WAVELENGTH"])
+        for name in COLUMNS:
+            np.testing.assert_array_equal(other[name], table[name])
+            np.testing.assert_array_equal(node[name.lower()].values, table[name])
+    for path, member, table in zip(small.members, plan.modelled.members, expected, strict=True):
+        flagged = functions.outlier_detection(
+            tso3.open_segment(path, chunks=4), **given["outlier_detection"]
+        )
+        for cubes in (flagged, flagged.assign(sci=flagged["sci"] + np.float32(0))):
+            spectra = functions.extract_1d(cubes, model=member.model, **given["extract_1d"])
+            for name in COLUMNS:
+                values = spectra[name.lower()].compute(scheduler="synchronous").values
+                np.testing.assert_array_equal(values, table[name])
+        with pytest.raises(InputError, match="need the model of the exposure; give model="):
+            functions.extract_1d(flagged, **given["extract_1d"])
+    horne = parameters.get("extraction_type") == "horne"
+    for member in plan.settled.members:
+        assert isinstance(member.spectrum.plan, HornePlan) == horne
+        assert member.spectrum.awaiting is None
+
+
+def test_it_is_less_noisy_than_a_box(small, tmp_path):
+    """Flagged pixels are missing from a box; the weights do without them."""
+
+    def scatter(**parameters):
+        plan = tso3.plan(small.asn, chosen(small, **parameters))
+        flux = plan.x1dints.leaves[0].to_dataset()["flux"].compute(scheduler="synchronous").values
+        steps = np.diff(flux / np.nanmedian(flux, axis=0), axis=0)
+        return np.nanmean(np.nanstd(steps, axis=0))
+
+    assert scatter(extraction_type="horne") < 0.9 * scatter()
+
+
+def test_fluxes_are_on_the_scale_of_the_box(small):
+    def flux(**parameters):
+        plan = tso3.plan(small.asn, chosen(small, **parameters))
+        return np.nanmedian(plan.x1dints.leaves[0].to_dataset()["flux"].values, axis=0)
+
+    box, horne = flux(), flux(extraction_type="horne")
+    bright = box > 0.2 * np.nanmax(box)
+    assert np.median(np.abs(horne / box - 1)[bright]) < 0.02
+
+
+def test_hooks_are_refused(small):
+    steps = chosen(small, extraction_type="horne", post_hooks=[lambda spectra: None])
+    with pytest.raises(NotYetError, match="cannot be combined with hooks yet"):
+        tso3.plan(small.asn, steps)
+
+
+def test_a_profile_file_holds_the_profile(small, tmp_path):
+    plan = tso3.plan(small.asn, chosen(small, extraction_type="horne", save_profile=True))
+    done = plan.run(tmp_path)
+    with fits.open(done.products["profile"][0]) as hdus:
+        profile = hdus["SCI"].data
+    setup = plan.settled.members[0].spectrum
+    axis = setup.dispaxis - 1
+    sums = profile.sum(axis=axis)
+    lit = sums > 0
+    assert lit.sum() > 20
+    assert np.abs(sums[lit] - 1).max() < 0.3  # 1 over the box with pixels cut at its edges
+    assert profile.min() >= 0
