@@ -72,8 +72,7 @@ def extract_pass(
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, constants, write=True):
             here = slice(first - a, last - a)
-            if "n_outliers" in block.counts:
-                rows["n_outliers"][here] = block.counts["n_outliers"]
+            job.keep_counts(rows, block.counts, here, b - a)
             if setup is None:
                 continue
             columns = setup.columns(block.arrays, factor, first)

@@ -160,10 +160,9 @@ def flag_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> Chun
         rows |= {name: np.full(b - a, np.nan) for name in ("x", "y")}
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, constants, write=True):
-            arrays, counts = block.arrays, block.counts
+            arrays = block.arrays
             here = slice(first - a, last - a)
-            if "n_outliers" in counts:
-                rows["n_outliers"][here] = counts["n_outliers"]
+            job.keep_counts(rows, block.counts, here, b - a)
             if search:
                 assert job.setup is not None
                 rows["x"][here], rows["y"][here] = centroids(

@@ -97,6 +97,14 @@ class Job:
                 return replace(self, program=Program(there), outputs=())
         return self
 
+    @staticmethod
+    def keep_counts(
+        rows: dict[str, np.ndarray], counts: Mapping[str, np.ndarray], here: slice, length: int
+    ) -> None:
+        """Put what stages counted in a sub-block among the rows of a chunk of that length."""
+        for name, values in counts.items():
+            rows.setdefault(name, np.zeros(length, values.dtype))[here] = values
+
     def put_measured(self, a: int, b: int, arrays: Mapping[str, Any]) -> None:
         """Put what was measured of the integrations ``a:b`` to the files that take it."""
         for output in self.outputs:

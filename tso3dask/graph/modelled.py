@@ -42,9 +42,8 @@ def needs_model(parameters: PipelineParameters) -> bool:
         return None if skipped else getattr(chosen, name, None)
 
     return bool(
-        value("outlier_detection", "scale_brightness")
-        or value("outlier_detection", "noise") == "model"
-        or value("pixel_replace", "algorithm") == "temporal"
+        parameters.outlier_detection.needs_model
+        or parameters.pixel_replace.needs_model
         or value("extract_1d", "extraction_type") == "horne"
         or value("extract_1d", "follow_trace")
         or value("extract_1d", "optimize_aperture")

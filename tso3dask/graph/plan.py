@@ -23,12 +23,13 @@ from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.relevance import left_out, needed_references
-from tso3dask.graph.replacement import ReplacePixels, member_replacements, trace_model_status
+from tso3dask.graph.replacement import Replacement, member_replacements, trace_model_status
 from tso3dask.graph.soss import SossSetup, soss_setups
 from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
+from tso3dask.graph.temporal import adjoining
 from tso3dask.io import reference
 from tso3dask.io.asn import dropped_folder, read_association
 from tso3dask.io.bestrefs import MemberReferences, find_references
@@ -53,6 +54,9 @@ MODEL_BYTES = 200
 
 IMAGES_BYTES = 200
 """Bytes per pixel of images of models of a few integrations, where they are put to files."""
+
+MODELLED_BYTES = 90
+"""Bytes per pixel of the images of an exposure's model, in all forms that a task holds."""
 
 HOOKED_BYTES = 24 * 10**6
 """Stored bytes of a chunk of a plan with hooks, which holds chunks as a whole."""
@@ -355,7 +359,7 @@ def make_plan(
         times = segment_times(segment)
         for note in times.notes:
             untimed.setdefault(note, []).append(segment.path.name)
-        program = _program(segment, parameters, kind, replaced[i])
+        program = _program(observation, i, parameters, kind, replaced[i])
         window = parameters.outlier_detection.rolling_window_width
         chunks = chunk_sizes(
             segment.nints,
@@ -410,14 +414,29 @@ def _crds_in_use(
 
 
 def _program(
-    segment: Segment, parameters: PipelineParameters, kind: str, replacement: ReplacePixels | None
+    observation: Observation,
+    index: int,
+    parameters: PipelineParameters,
+    kind: str,
+    replacement: Replacement | None,
 ) -> Program:
-    program = Program(Source.from_segment(segment))
-    step = parameters.outlier_detection
-    if (not step.skip and step.own) or parameters.pixel_replace.needs_model:
-        raise NotYetError("outlier_detection and pixel_replace: own parameters do nothing yet")
+    segment, step = observation.segments[index], parameters.outlier_detection
+    source = Source.from_segment(segment)
+    if step.boundary == "exposure" and not step.skip:
+        places = observation.exposures[exposure_name(segment)]
+        sources = [Source.from_segment(observation.segments[i]) for i in places]
+        starts = [observation.segments[i].int_start for i in places]
+        width = step.rolling_window_width
+        before, after = adjoining(sources, starts, places.index(index), width)
+        source = replace(source, before=before, after=after)
+    program = Program(source)
     if not step.skip:
-        program = program.then(flag_stage(parameters, segment.nints))
+        if step.own and kind == "soss":
+            raise NotYetError(
+                "outlier_detection: own parameters are not supported yet for NIS_SOSS, whose bad "
+                "pixels are filled in time as it is"
+            )
+        program = program.then(flag_stage(parameters, segment.nints, source.reach))
     if replacement is not None:
         program = program.then(replacement)
         return program if kind == "soss" else program.then(Match())  # as its extraction does
@@ -492,6 +511,11 @@ def _budget(
     if replaces:
         stored += 2 * pixels  # masks
         constants += 5 * pixels
+    if parameters.outlier_detection.own and not parameters.outlier_detection.skip:
+        stored += 7 * pixels  # what pixels should show, and of how many values; what was found
+        constants += 8 * pixels
+    if parameters.outlier_detection.needs_model or parameters.pixel_replace.needs_model:
+        constants += MODELLED_BYTES * pixels
     if extracted and mode_of(observation) == "soss":
         stored += 24 * pixels  # filled values and errors, and what is made of them
         window += 8

@@ -45,11 +45,16 @@ class Source:
         Digest of the file's headers, size and time.
     arrays : tuple of ArraySpec
         Its cubes.
+    before, after : tuple of Source
+        Segments that adjoin it, in order of time, for stages that ask for rows beyond its own:
+        their integrations have negative numbers, or numbers from `nints` on.
     """
 
     path: str
     identity: str
     arrays: tuple[ArraySpec, ...]
+    before: tuple[Source, ...] = ()
+    after: tuple[Source, ...] = ()
 
     @classmethod
     def from_segment(cls, segment: Segment) -> Source:
@@ -73,12 +78,50 @@ class Source:
         """Integrations in the segment."""
         return self.shape[0]
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """First and last integration that can be asked for, end excluded."""
+        return -sum(s.nints for s in self.before), self.nints + sum(s.nints for s in self.after)
+
     def array(self, name: str) -> ArraySpec:
         """Description of one cube."""
         for spec in self.arrays:
             if spec.name == name:
                 return spec
         raise KeyError(name)
+
+    def read(
+        self, name: str, lo: int, hi: int, rows: slice | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Read the integrations ``lo:hi`` of one cube, from adjoining segments where they are.
+
+        Parameters
+        ----------
+        name : str
+            The cube.
+        lo, hi : int
+            Integrations, within `reach`.
+        rows : slice, optional
+            Detector rows; all by default.
+        out : ndarray, optional
+            To be read into, as for `ArraySpec.read`; of whole images only.
+        """
+        pieces = []
+        first = self.reach[0]
+        for part in (*self.before, self, *self.after):
+            a, b = max(lo - first, 0), min(hi - first, part.nints)
+            if a < b:
+                spec = part.array(name)
+                into = None if out is None else out[first + a - lo : first + b - lo]
+                pieces.append(
+                    spec.read(a, b, out=into) if rows is None else spec.read_region(a, b, rows)
+                )
+            first += part.nints
+        if out is not None:
+            return out
+        if not pieces:
+            return self.array(name).read(0, 0)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 @dataclass
@@ -96,12 +139,16 @@ class Block:
     extra : dict of str to ndarray
         Cubes that the last stage gives beside those of the source, as ``median``, for the rows
         asked for; they go to files and to no other stage.
+    carried : dict of str to ndarray
+        What a stage hands to the one after it, for the rows asked for: ``expected``, what pixels
+        should show, and ``number``, how many values say so.
     """
 
     arrays: dict[str, np.ndarray]
     first: dict[str, int]
     counts: dict[str, np.ndarray]
     extra: dict[str, np.ndarray] = field(default_factory=dict)
+    carried: dict[str, np.ndarray] = field(default_factory=dict)
 
     def rows(self, name: str, a: int, b: int) -> np.ndarray:
         """View of the integrations ``a:b`` of one array."""
@@ -251,7 +298,7 @@ class Program:
         Block
         """
         spans = self.spans(a, b, names)
-        arrays = {n: self.source.array(n).read(lo, hi) for n, (lo, hi) in spans[0].items()}
+        arrays = {n: self.source.read(n, lo, hi) for n, (lo, hi) in spans[0].items()}
         block = Block(arrays, {n: lo for n, (lo, _) in spans[0].items()}, {})
         return self._apply(block, spans, constants or {}, None)
 
@@ -293,7 +340,7 @@ class Program:
             arrays, begin = {}, {}
             for name, (lo, hi) in spans[0].items():
                 if name not in readers:
-                    readers[name] = _SlidingReader(self.source.array(name), hi - lo, step)
+                    readers[name] = _SlidingReader(self.source, name, hi - lo, step)
                 arrays[name] = readers[name].rows(lo, hi)
                 begin[name] = lo
             block = Block(arrays, begin, {})
@@ -329,10 +376,12 @@ def _put(taps: Sequence[Tap], point: int, block: Block, ranges: Ranges) -> None:
 class _SlidingReader:
     """Rows of one cube for ranges that only move forward; rows already read are kept."""
 
-    def __init__(self, spec: ArraySpec, width: int, step: int) -> None:
-        self._spec = spec
+    def __init__(self, source: Source, name: str, width: int, step: int) -> None:
+        self._source, self._name = source, name
+        spec = source.array(name)
         spare = step if width > step else 0
-        self._capacity = min(width + spare, spec.shape[0])
+        begin, end = source.reach
+        self._capacity = min(width + spare, end - begin)
         self._buffer = roomy_empty((self._capacity, *spec.shape[1:]), spec.native)
         self._first = 0
         self._filled = 0
@@ -351,7 +400,7 @@ class _SlidingReader:
         have = self._first + self._filled
         if hi > have:
             into = self._buffer[self._filled : self._filled + hi - have]
-            self._spec.read(have, hi, out=into)
+            self._source.read(self._name, have, hi, out=into)
             self._filled += hi - have
         return self._buffer[lo - self._first : hi - self._first]
 

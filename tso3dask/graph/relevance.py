@@ -49,6 +49,8 @@ def left_out(observation: Observation, parameters: PipelineParameters, kind: str
     for name in idle:
         named = [p for p in sorted(parameters.explicit) if p.startswith(f"{name}.")]
         named = [p for p in named if ".override_" not in p and _matters(p, parameters)]
+        if name == "pixel_replace" and parameters.pixel_replace.needs_model:
+            continue
         if named:
             yield f"{name} has no part in {observation.exp_type}: {', '.join(named)} left out"
     step = parameters.extract_1d

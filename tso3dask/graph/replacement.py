@@ -11,6 +11,7 @@ import numpy as np
 from tso3dask.config import PipelineParameters, UnsupportedParameterError
 from tso3dask.errors import InputError
 from tso3dask.graph.program import Pointwise
+from tso3dask.graph.temporal import ReplaceInTime
 from tso3dask.io.observation import IMAGING_TYPES
 from tso3dask.io.segment import Segment
 
@@ -47,9 +48,12 @@ class ReplacePixels(Pointwise):
             pixel_replace.fit_profile(arrays, self.dispaxis, self.n_adjacent_cols)
 
 
+Replacement = ReplacePixels | ReplaceInTime
+
+
 def replace_stage(
     segment: Segment, parameters: PipelineParameters, algorithm: str | None = None
-) -> ReplacePixels:
+) -> Replacement:
     """Replacement stage of one segment with a step's parameters.
 
     Parameters
@@ -68,6 +72,8 @@ def replace_stage(
     """
     step = parameters.pixel_replace
     algorithm = algorithm or step.algorithm
+    if algorithm == "temporal":
+        return ReplaceInTime()
     if algorithm == "mingrad":
         return ReplacePixels(algorithm)
     dispaxis = segment.get("DISPAXIS")
@@ -81,19 +87,19 @@ def replace_stage(
 
 def member_replacements(
     segments: Sequence[Segment], parameters: PipelineParameters
-) -> tuple[list[ReplacePixels | None], list[str]]:
+) -> tuple[list[Replacement | None], list[str]]:
     """Replacement stage of every member, None where pixels stay as they are.
 
     Parameters
     ----------
     segments : sequence of Segment
-        Members in association order; nothing is done to images.
+        Members in association order; of images only bad pixels at single times are replaced.
     parameters : PipelineParameters
         Parameters of all steps.
 
     Returns
     -------
-    stages : list of ReplacePixels or None
+    stages : list of ReplacePixels, ReplaceInTime or None
     notes : list of str
 
     Raises
@@ -108,10 +114,16 @@ def member_replacements(
     and for all that follow.
     """
     step = parameters.pixel_replace
-    if step.skip or segments[0].exp_type in IMAGING_TYPES:
+    imaging = segments[0].exp_type in IMAGING_TYPES
+    if step.skip or (imaging and step.algorithm != "temporal"):
         return [None] * len(segments), []
     algorithm, notes = step.algorithm, []
-    stages: list[ReplacePixels | None] = []
+    if algorithm == "temporal" and segments[0].exp_type == "NIS_SOSS":
+        raise UnsupportedParameterError(
+            "pixel_replace.algorithm='temporal' is not supported yet for NIS_SOSS, whose bad pixels "
+            "are filled in time as it is: leave it out"
+        )
+    stages: list[Replacement | None] = []
     for segment in segments:
         if algorithm == "trace_model":
             reason = _no_trace_model(segment)

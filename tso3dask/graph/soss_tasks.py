@@ -350,8 +350,7 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
         rows_of = job.blocks(a, b, [*shared.constants.items()], write=True)
         for first, last, block in in_pieces(rows_of, shared.most):
             here = slice(first - a, last - a)
-            if "n_outliers" in block.counts:
-                rows["n_outliers"][here] = block.counts["n_outliers"]
+            job.keep_counts(rows, block.counts, here, b - a)
             columns, found = shared.spectra(block.arrays)
             job.put_measured(first, last, columns)
             for i, text in found:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from dask.tokenize import tokenize
 
 from tso3dask.config import PipelineParameters
-from tso3dask.graph.program import Block, Pointwise, Program, Ranges, Source, rows_asked
+from tso3dask.graph.program import Block, Pointwise, Program, Ranges, Source, Stage, rows_asked
+from tso3dask.graph.temporal import FlagInTime, flag_in_time
 from tso3dask.ops import dq as dq_ops
 from tso3dask.ops import outliers
 from tso3dask.ops.blocks import roomy_empty
@@ -21,6 +23,7 @@ __all__ = [
     "flag_stage",
     "median_prologue",
     "median_tile",
+    "needs_median",
     "segment_has_good",
     "stack_tiles",
 ]
@@ -162,9 +165,16 @@ def _buffers(scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np
     return {name: array[:rows] for name, array in buffers.items()}
 
 
-def flag_stage(parameters: PipelineParameters, nints: int) -> FlagOutliers:
-    """Outlier stage for a segment of ``nints`` integrations with a step's parameters."""
+def flag_stage(
+    parameters: PipelineParameters, nints: int, reach: tuple[int, int] | None = None
+) -> FlagOutliers | FlagInTime:
+    """Outlier stage for a segment of ``nints`` integrations with a step's parameters.
+
+    `reach` is that of its source, where segments adjoin it.
+    """
     step = parameters.outlier_detection
+    if step.own:
+        return flag_in_time(parameters, nints, reach or (0, nints))
     return FlagOutliers(
         Window(step.rolling_window_width, nints),
         dq_ops.interpret_good_bits(step.good_bits),
@@ -172,6 +182,12 @@ def flag_stage(parameters: PipelineParameters, nints: int) -> FlagOutliers:
         float(step.threshold),
         bool(step.save_intermediate_results),
     )
+
+
+def needs_median(stage: Stage) -> bool:
+    """Whether a stage needs the median of all integrations of what goes into it."""
+    window = getattr(stage, "window", None)
+    return window is not None and not window.rolling
 
 
 def median_tile(source: Source, y0: int, y1: int) -> np.ndarray:
@@ -182,7 +198,7 @@ def median_tile(source: Source, y0: int, y1: int) -> np.ndarray:
 
 def stack_tiles(tiles: list[np.ndarray]) -> np.ndarray:
     """Task: one image out of tiles along y."""
-    return np.concatenate(tiles, axis=0)
+    return np.concatenate(tiles, axis=-2)
 
 
 def median_prologue(program: Program) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -195,17 +211,20 @@ def median_prologue(program: Program) -> tuple[dict[Any, Any], dict[str, Any]]:
     constants : dict
         ``{"median": key}``, or nothing.
     """
-    stage = next((s for s in program.stages if isinstance(s, FlagOutliers)), None)
-    if stage is None or stage.window.rolling:
+    stage = next((s for s in program.stages if needs_median(s)), None)
+    if stage is None:
         return {}, {}
     source = program.source
     nints, ny, nx = source.shape
-    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
     token = source.identity
+    make: Any = median_tile
+    if isinstance(stage, FlagInTime):
+        make, nints = stage.median_tile, 3 * stage.window.nints
+        token = tokenize(source, stage)
+    rows = int(max(1, min(ny, TILE_BYTES // (4 * nints * nx))))
     edges = [(y, min(y + rows, ny)) for y in range(0, ny, rows)]
     tiles = {
-        (f"median-tile-{token}", i): (median_tile, source, y0, y1)
-        for i, (y0, y1) in enumerate(edges)
+        (f"median-tile-{token}", i): (make, source, y0, y1) for i, (y0, y1) in enumerate(edges)
     }
     key = f"median-{token}"
     return {**tiles, key: (stack_tiles, list(tiles))}, {"median": key}

@@ -32,7 +32,8 @@ from tso3dask.graph.program import Block, Source
 from tso3dask.graph.replacement import member_replacements, replace_stage
 from tso3dask.graph.spectra import spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
-from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prologue
+from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prologue, needs_median
+from tso3dask.graph.temporal import FlagInTime
 from tso3dask.io import reference
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.io.segment import Segment
@@ -42,17 +43,21 @@ from tso3dask.schema import CUBES
 
 __all__ = ["extract_1d", "outlier_detection", "pixel_replace", "tso_photometry", "white_light"]
 
-_MATCHING = (FlagOutliers, Match)
+_MATCHING = (FlagOutliers, FlagInTime, Match)
 """Stages after which NaN and DO_NOT_USE agree."""
 
 
-def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
+def outlier_detection(
+    dataset: xr.Dataset, *, model: ExposureModel | None = None, **parameters: Any
+) -> xr.Dataset:
     """Flag outliers against the rolling median over time.
 
     Parameters
     ----------
     dataset : Dataset
         Cubes (integration, y, x): ``sci``, ``err``, ``dq`` and the variances that there are.
+    model : ExposureModel, optional
+        Model of the exposure, for parameters that need one.
     **parameters
         Of the step ``outlier_detection``, as ``snr="5.0 4.0"``.
 
@@ -67,18 +72,28 @@ def outlier_detection(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
         For unknown parameters, missing cubes, or data that do not name their file.
     """
     steps = parse_steps({"outlier_detection": parameters})
+    if steps.outlier_detection.boundary != "segment":
+        raise InputError(
+            "outlier_detection.boundary='exposure': a dataset has one segment; plan the observation"
+        )
     stage = flag_stage(steps, dataset.sizes["integration"])
+    if steps.outlier_detection.needs_model:
+        stage = _modelled(stage, model, dataset)
     return with_stage(dataset, stage).assign_attrs(outlier_detection="COMPLETE")
 
 
-def pixel_replace(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
-    """Replace bad pixels by estimates from their neighbours in the same integration.
+def pixel_replace(
+    dataset: xr.Dataset, *, model: ExposureModel | None = None, **parameters: Any
+) -> xr.Dataset:
+    """Replace bad pixels by estimates from their neighbours, or from other times.
 
     Parameters
     ----------
     dataset : Dataset
         Cubes (integration, y, x) of spectra: ``sci``, ``err``, ``dq`` and the variances that
         there are; flagged, if outliers are to be replaced too.
+    model : ExposureModel, optional
+        Model of the exposure, for ``algorithm="temporal"``.
     **parameters
         Of the step ``pixel_replace``, as ``algorithm="fit_profile"``, ``n_adjacent_cols=3``.
 
@@ -100,7 +115,25 @@ def pixel_replace(dataset: xr.Dataset, **parameters: Any) -> xr.Dataset:
     if stage is None:  # images, which a pipeline leaves as they are
         stage = replace_stage(segment, steps)
     _require_whole_images(dataset, segment)
+    if steps.pixel_replace.needs_model:
+        stage = _modelled(stage, model, dataset)
     return with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
+
+
+def _modelled(stage: Any, model: ExposureModel | None, dataset: xr.Dataset) -> Any:
+    """Give the model of the exposure to a stage."""
+    nints = dataset.sizes["integration"]
+    if model is None:
+        raise InputError(
+            f"{stage.step}: these parameters need the model of the exposure; give model=, as "
+            "members of Plan.modelled have it"
+        )
+    if model.first > 0 or model.first + model.brightness.size < nints:
+        raise InputError(
+            f"{stage.step}: the model has integrations {model.first + 1} to "
+            f"{model.first + model.brightness.size} of the segment, the dataset {nints}"
+        )
+    return stage.with_model(model)
 
 
 def with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
@@ -110,7 +143,7 @@ def with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
             raise InputError(f"the dataset has no {name!r}; expected the cubes of a calints file")
     segment = segment_of(dataset)
     program = common_program(dataset)
-    if program is not None and not (program.stages and _needs_median(stage)):
+    if program is not None and not (program.stages and needs_median(stage)):
         program = program.then(stage)
         tasks, constants = median_prologue(program)
         chunks = _chunks(dataset, "integration")
@@ -122,12 +155,6 @@ def with_stage(dataset: xr.Dataset, stage: Any) -> xr.Dataset:
             for name, data in _generic(dataset, stage).items()
         }
     return dataset.assign(cubes)
-
-
-def _needs_median(stage: Any) -> bool:
-    """Whether a stage needs the median of all integrations of what goes into it."""
-    window = getattr(stage, "window", None)
-    return window is not None and not window.rolling
 
 
 def _chunks(dataset: xr.Dataset, dim: str) -> tuple[int, ...]:
@@ -156,7 +183,7 @@ def _generic(dataset: xr.Dataset, stage: Any) -> dict[str, da.Array]:
     source: Any = _Arrays(specs)
     token = tokenize(stage, [d.name for d in cubes.values()])
     bounds = chunk_bounds(chunks)
-    extra, constants = _generic_median(stage, cubes["sci"], token)
+    extra, constants = _generic_median(stage, cubes, token)
     layer = f"stage-{token}"
     tasks: dict[tuple[str, int], tuple[Any, ...]] = {}
     for i, (a, b) in enumerate(bounds):
@@ -192,17 +219,26 @@ def _overlapping(
     return lo, hi, bounds[held[0]][0], [(name, i, 0, 0) for i in held]
 
 
-def _generic_median(stage: Any, sci: da.Array, token: str) -> tuple[dict[Any, Any], list[Any]]:
-    if not _needs_median(stage):
+def _generic_median(
+    stage: Any, cubes: Mapping[str, da.Array], token: str
+) -> tuple[dict[Any, Any], list[Any]]:
+    if not needs_median(stage):
         return {}, []
     key = f"median-{token}"
-    blocks = [(sci.name, i, 0, 0) for i in range(len(sci.chunks[0]))]
-    return {key: (whole_median, blocks)}, [["median", key]]
+    blocks = [
+        [(cubes[name].name, i, 0, 0) for i in range(len(cubes[name].chunks[0]))]
+        for name in ("sci", "dq")
+    ]
+    return {key: (whole_median, stage, *blocks)}, [["median", key]]
 
 
-def whole_median(blocks: list[np.ndarray]) -> np.ndarray:
-    """Task: NaN-median image of a segment given in chunks."""
-    return nanmedian_image(np.concatenate(blocks, axis=0))
+def whole_median(stage: Any, sci: list[np.ndarray], dq: list[np.ndarray]) -> np.ndarray:
+    """Task: median image of a segment given in chunks, as a stage needs it."""
+    cube = np.concatenate(sci, axis=0)
+    if isinstance(stage, FlagInTime):
+        ny = cube.shape[1]
+        return stage.median_image(cube, np.concatenate(dq, axis=0), cube.shape[1:], 0, ny)
+    return nanmedian_image(cube)
 
 
 def staged_block(

@@ -9,6 +9,7 @@ import numpy as np
 
 from tso3dask.graph.build import gather
 from tso3dask.graph.imaging import photometry_table
+from tso3dask.graph.temporal import listed
 from tso3dask.io.journal import ChunkResult
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 WhiteSums = np.ndarray | Mapping[int, np.ndarray] | None
 """One flux per integration, or that by order."""
 
+COUNTS = ("n_outliers", "flagged_fraction", "n_replaced", "replaced_fraction")
+"""Numbers of each integration that come of flagging and replacement; shares are of the target."""
+
 __all__ = [
+    "COUNTS",
     "collect_rows",
     "integration_notes",
     "make_table",
@@ -53,14 +58,23 @@ def outlier_counts(plan: Outline, rows: list[dict[str, np.ndarray]]) -> list[dic
     for member, values in zip(plan.members, rows, strict=True):
         segment = member.segment
         found = int(values["n_outliers"].sum())
-        counts.append(
-            {
-                "name": segment.path.name,
-                "nints": segment.nints,
-                "n_outliers": found,
-                "fraction": found / (segment.nints * segment.ny * segment.nx),
+        entry = {
+            "name": segment.path.name,
+            "nints": segment.nints,
+            "n_outliers": found,
+            "fraction": found / (segment.nints * segment.ny * segment.nx),
+        }
+        if "flagged_fraction" in values:
+            most = int(np.argmax(values["flagged_fraction"]))
+            entry["target_fraction"] = float(values["flagged_fraction"].mean())
+            entry["most_flagged"] = {
+                "integration": most + 1,
+                "target_fraction": float(values["flagged_fraction"][most]),
             }
-        )
+        if "n_replaced" in values:
+            entry["n_replaced"] = int(values["n_replaced"].sum())
+            entry["target_fraction_replaced"] = float(values["replaced_fraction"].mean())
+        counts.append(entry)
     return counts
 
 
@@ -73,7 +87,22 @@ def integration_notes(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -
             where = np.flatnonzero(notes == text) + 1
             numbers = ", ".join(map(str, where[:5])) + (" ..." if len(where) > 5 else "")
             found.append(f"{member.segment.path.name}: integration {numbers}: {text}")
+        found += _excess(plan, member, values)
     return found
+
+
+def _excess(plan: Outline, member: Member, values: Mapping[str, np.ndarray]) -> list[str]:
+    """Say in which integrations more pixels of the target were flagged than expected."""
+    limit = plan.parameters.outlier_detection.max_flagged
+    share = values.get("flagged_fraction")
+    if limit is None or share is None or not (share > limit).any():
+        return []
+    where = np.flatnonzero(share > limit)
+    text = (
+        f"{member.segment.path.name}: {share[where].max():.1%} of the target's pixels are flagged "
+        f"in {listed(where + 1)}, max_flagged is {limit:g}"
+    )
+    return [text]
 
 
 def _white(rows: Mapping[str, np.ndarray]) -> WhiteSums:
@@ -121,7 +150,7 @@ def photometry_columns(
         found = None
         if member.imaging.centroid:
             found = {k: v for k, v in values.items() if k.startswith(("centroid_", "psf_"))}
-        skipped = {"n_outliers", "x", "y", *(found or ())}
+        skipped = {*COUNTS, "x", "y", *(found or ())}
         measured = {k: v for k, v in values.items() if k not in skipped}
         table = photometry_table(member.segment, member.imaging, member.times, measured, found)
         parts.append(table)

@@ -35,6 +35,11 @@ class ModelImages:
     noise: Float32Array
     region: npt.NDArray[np.bool_]
 
+    @property
+    def target(self) -> int:
+        """Number of pixels of the target, at least 1."""
+        return max(1, int(np.count_nonzero(self.region)))
+
     @classmethod
     def of(cls, model: ExposureModel | None, shape: tuple[int, int]) -> ModelImages:
         """Take the images of a model; without one nothing is known of (y, x) pixels."""
