@@ -17,7 +17,8 @@ from tso3dask.config import (
     parse_steps,
 )
 from tso3dask.errors import InputError, NotYetError
-from tso3dask.graph.chunking import Budget, chunk_sizes, make_budget
+from tso3dask.graph.budget import plan_budget
+from tso3dask.graph.chunking import chunk_sizes
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
@@ -25,7 +26,6 @@ from tso3dask.graph.program import Program, Source
 from tso3dask.graph.relevance import left_out, needed_references
 from tso3dask.graph.replacement import Replacement, member_replacements, trace_model_status
 from tso3dask.graph.soss import SossSetup, soss_setups
-from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.graph.stages import Match, flag_stage
@@ -48,15 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Member", "Plan", "make_plan"]
 
-
-MODEL_BYTES = 200
-"""Bytes per pixel of the model of SOSS orders, which is held once for a segment."""
-
-IMAGES_BYTES = 200
-"""Bytes per pixel of images of models of a few integrations, where they are put to files."""
-
-MODELLED_BYTES = 90
-"""Bytes per pixel of the images of an exposure's model, in all forms that a task holds."""
 
 HOOKED_BYTES = 24 * 10**6
 """Stored bytes of a chunk of a plan with hooks, which holds chunks as a whole."""
@@ -380,7 +371,7 @@ def make_plan(
         who = names_of[0] if len(names_of) == 1 else counted(len(names_of), "member")
         notes.append(f"{who}: {note}")
     extracted = any(s is not None for s in (*orders, *(spectrum for _, spectrum in setups)))
-    budget = _budget(
+    budget = plan_budget(
         observation, parameters, extracted, any(replaced), memory_limit, workers, separate_processes
     )
     plan = Plan(
@@ -484,49 +475,3 @@ def _require_spectrum(setups: Iterable[tuple[Any, SpectrumSetup | None]], notes:
         raise InputError(
             "no member has a spectrum to extract: " + ("; ".join(notes) or "nothing matched")
         )
-
-
-def _budget(
-    observation: Observation,
-    parameters: PipelineParameters,
-    extracted: bool,
-    replaces: bool,
-    memory_limit: str | int | None,
-    workers: int | None,
-    separate_processes: bool,
-) -> Budget:
-    largest = max(observation.segments, key=lambda s: s.bytes_per_integration)
-    width = parameters.outlier_detection.rolling_window_width
-    window = width if not parameters.outlier_detection.skip and width < largest.nints else 1
-    constants = 4 * largest.ny * largest.nx
-    pixels = largest.ny * largest.nx
-    stored = largest.bytes_per_integration
-    if extracted:
-        step = parameters.extract_1d
-        # a fit has images of its own, one batch at a time
-        fits = step.extraction_type not in ("box", "horne")
-        constants = max(constants, (150 if fits else 32) * pixels)
-        if step.save_scene_model or step.save_residual_image:
-            stored += 24 * pixels
-    if replaces:
-        stored += 2 * pixels  # masks
-        constants += 5 * pixels
-    if parameters.outlier_detection.own and not parameters.outlier_detection.skip:
-        stored += 7 * pixels  # what pixels should show, and of how many values; what was found
-        constants += 8 * pixels
-    if parameters.outlier_detection.needs_model or parameters.pixel_replace.needs_model:
-        constants += MODELLED_BYTES * pixels
-    if extracted and mode_of(observation) == "soss":
-        stored += 24 * pixels  # filled values and errors, and what is made of them
-        window += 8
-        saved = IMAGES_BYTES if parameters.extract_1d.soss_modelname is not None else 0
-        constants = max(constants + (MODEL_BYTES + saved) * pixels, 6 * TILE_BYTES)
-    return make_budget(
-        plane=(12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels,
-        stored=stored,
-        window=window,
-        constants=constants,
-        memory_limit=memory_limit,
-        workers=workers,
-        separate_processes=separate_processes,
-    )

@@ -120,8 +120,8 @@ def member_replacements(
     algorithm, notes = step.algorithm, []
     if algorithm == "temporal" and segments[0].exp_type == "NIS_SOSS":
         raise UnsupportedParameterError(
-            "pixel_replace.algorithm='temporal' is not supported yet for NIS_SOSS, whose bad pixels "
-            "are filled in time as it is: leave it out"
+            "pixel_replace.algorithm='temporal' is not supported yet for NIS_SOSS, whose bad "
+            "pixels are filled in time as it is: leave it out"
         )
     stages: list[Replacement | None] = []
     for segment in segments:

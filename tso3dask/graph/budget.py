@@ -1,0 +1,81 @@
+"""The memory plan of a run, from headers and parameters."""
+
+from __future__ import annotations
+
+from tso3dask.config import PipelineParameters
+from tso3dask.graph.chunking import Budget, make_budget
+from tso3dask.graph.outline import mode_of
+from tso3dask.graph.soss_fill import TILE_BYTES
+from tso3dask.io.observation import Observation
+
+__all__ = ["plan_budget"]
+
+MODEL_BYTES = 200
+"""Bytes per pixel of the model of SOSS orders, which is held once for a segment."""
+
+IMAGES_BYTES = 200
+"""Bytes per pixel of images of models of a few integrations, where they are put to files."""
+
+MODELLED_BYTES = 90
+"""Bytes per pixel of the images of an exposure's model, in all forms that a task holds."""
+
+
+def plan_budget(
+    observation: Observation,
+    parameters: PipelineParameters,
+    extracted: bool,
+    replaces: bool,
+    memory_limit: str | int | None,
+    workers: int | None,
+    separate_processes: bool,
+) -> Budget:
+    """Choose sub-blocks and workers of a run.
+
+    Parameters
+    ----------
+    observation : Observation
+        The members.
+    parameters : PipelineParameters
+        Parameters of all steps.
+    extracted, replaces : bool
+        Whether spectra are extracted, and bad pixels replaced.
+    memory_limit, workers, separate_processes
+        As for `tso3dask.graph.plan.make_plan`.
+    """
+    largest = max(observation.segments, key=lambda s: s.bytes_per_integration)
+    width = parameters.outlier_detection.rolling_window_width
+    across = parameters.outlier_detection.boundary == "exposure"
+    length = observation.nints if across else largest.nints
+    window = width if not parameters.outlier_detection.skip and width < length else 1
+    constants = 4 * largest.ny * largest.nx
+    pixels = largest.ny * largest.nx
+    stored = largest.bytes_per_integration
+    if extracted:
+        step = parameters.extract_1d
+        # a fit has images of its own, one batch at a time
+        fits = step.extraction_type not in ("box", "horne")
+        constants = max(constants, (150 if fits else 32) * pixels)
+        if step.save_scene_model or step.save_residual_image:
+            stored += 24 * pixels
+    if replaces:
+        stored += 2 * pixels  # masks
+        constants += 5 * pixels
+    if parameters.outlier_detection.own and not parameters.outlier_detection.skip:
+        stored += 7 * pixels  # what pixels should show, and of how many values; what was found
+        constants += 8 * pixels
+    if parameters.outlier_detection.needs_model or parameters.pixel_replace.needs_model:
+        constants += MODELLED_BYTES * pixels
+    if extracted and mode_of(observation) == "soss":
+        stored += 24 * pixels  # filled values and errors, and what is made of them
+        window += 8
+        saved = IMAGES_BYTES if parameters.extract_1d.soss_modelname is not None else 0
+        constants = max(constants + (MODEL_BYTES + saved) * pixels, 6 * TILE_BYTES)
+    return make_budget(
+        plane=(12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels,
+        stored=stored,
+        window=window,
+        constants=constants,
+        memory_limit=memory_limit,
+        workers=workers,
+        separate_processes=separate_processes,
+    )
