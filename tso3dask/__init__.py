@@ -29,6 +29,7 @@ _PUBLIC = {
     "plan": "tso3dask.pipeline",
     "run": "tso3dask.pipeline",
     "simulate": "tso3dask.simulation",
+    "spectral_light_curves": "tso3dask.pipeline",
 }
 
 __all__ = [*_PUBLIC, "__version__"]
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         WhiteLightStep,
     )
     from tso3dask.errors import InputError, NotYetError, RunError, Tso3Error
-    from tso3dask.pipeline import open_association, open_segment, plan, run
+    from tso3dask.pipeline import open_association, open_segment, plan, run, spectral_light_curves
     from tso3dask.simulation import simulate
 
 

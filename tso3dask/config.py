@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from tso3dask.step_table import (
     STEPS,
     AdaptiveTraceModel,
     Extract1d,
+    LightCurveParameters,
     OutlierDetection,
     Photom,
     PixelReplace,
@@ -34,6 +36,7 @@ __all__ = [
     "STEPS",
     "AdaptiveTraceModel",
     "Extract1d",
+    "LightCurveParameters",
     "OutlierDetection",
     "Parameter",
     "Photom",
@@ -107,6 +110,7 @@ class PipelineParameters:
     extract_1d: Extract1d = field(default_factory=Extract1d)
     photom: Photom = field(default_factory=Photom)
     white_light: WhiteLight = field(default_factory=WhiteLight)
+    light_curves: LightCurveParameters = field(default_factory=LightCurveParameters)
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -229,7 +233,9 @@ def parse_steps(
         origins={name: where for name, where in (origins or {}).items() if name in explicit},
     )
     _check_radii(parameters.tso_photometry)
-    _check_wavelengths(parameters.white_light)
+    _check_wavelengths("white_light", parameters.white_light)
+    _check_wavelengths("light_curves", parameters.light_curves)
+    _check_channels(parameters.light_curves)
     _check_guard(parameters.outlier_detection)
     _check_extraction(parameters.extract_1d)
     if not without_effect:
@@ -284,11 +290,11 @@ def _unknown_parameter(step: str, name: str, table: dict[str, Parameter]) -> str
     return f"step '{step}' has no parameter '{name}'.{nearest(str(name), table)}"
 
 
-def _check_wavelengths(white_light: WhiteLight) -> None:
-    low, high = white_light.min_wavelength, white_light.max_wavelength
+def _check_wavelengths(name: str, step: WhiteLight | LightCurveParameters) -> None:
+    low, high = step.min_wavelength, step.max_wavelength
     if low is not None and high is not None and not low < high:
         raise InputError(
-            f"white_light.min_wavelength is {low}, max_wavelength {high}; the first must be smaller"
+            f"{name}.min_wavelength is {low}, max_wavelength {high}; the first must be smaller"
         )
 
 
@@ -318,6 +324,17 @@ def _check_extraction(step: Extract1d) -> None:
             "extract_1d.bkg_regions must be pairs of a lower and a higher edge, got "
             f"{step.bkg_regions!r}"
         )
+
+
+def _check_channels(light_curves: LightCurveParameters) -> None:
+    """Refuse channels that are given in two ways, or edges that do not rise."""
+    names = ("edges", "resolving_power", "pixels_per_channel")
+    given = [name for name in names if getattr(light_curves, name) is not None]
+    if len(given) > 1:
+        raise InputError(f"light_curves: give one of {', '.join(names)}, not {' and '.join(given)}")
+    edges = [float(edge) for edge in (light_curves.edges or "").split()]
+    if any(not low < high for low, high in itertools.pairwise(edges)):
+        raise InputError(f"light_curves.edges: must rise, got {light_curves.edges}")
 
 
 def _check_radii(photometry: TsoPhotometry) -> None:

@@ -11,10 +11,19 @@ from tso3dask.graph.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     import xarray as xr
+    from astropy.table import QTable
 
     from tso3dask.graph.record import RunResult
 
-__all__ = ["Plan", "make_plan", "open_association", "open_segment", "plan", "run"]
+__all__ = [
+    "Plan",
+    "make_plan",
+    "open_association",
+    "open_segment",
+    "plan",
+    "run",
+    "spectral_light_curves",
+]
 
 
 def plan(
@@ -174,6 +183,41 @@ def open_segment(path: str | os.PathLike[str], *, chunks: int | None = None) -> 
         segment.nints, segment.bytes_per_integration, 25, total=segment.nints, requested=chunks
     )
     return source_dataset(segment, sizes)
+
+
+def spectral_light_curves(
+    x1dints: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    **parameters: Any,
+) -> QTable:
+    """Light curves of spectroscopic channels from an x1dints file.
+
+    Rows are read in blocks, so that memory does not grow with the size of the spectra.
+
+    Parameters
+    ----------
+    x1dints : path-like
+        The file, of this package or of ``jwst``.
+    output : path-like, optional
+        ECSV file to write; one that is there is replaced.
+    **parameters
+        Of the step ``light_curves``: one of ``edges`` (um), ``resolving_power`` and
+        ``pixels_per_channel``, and ``min_wavelength`` and ``max_wavelength``.
+
+    Returns
+    -------
+    astropy.table.QTable
+        As the product ``_speclc.ecsv``: times, then flux and error of each channel; wavelengths of
+        the channels are in ``meta["channels"]``.
+
+    Raises
+    ------
+    InputError
+        If the file has no spectra, or for unknown parameters.
+    """
+    from tso3dask.graph import spectra_files
+
+    return spectra_files.spectral_light_curves(x1dints, output, **parameters)
 
 
 _ONLY_PIXELS = {"tso_photometry": {"skip": True}, "extract_1d": {"skip": True}}

@@ -17,6 +17,7 @@ __all__ = [
     "STEPS",
     "AdaptiveTraceModel",
     "Extract1d",
+    "LightCurveParameters",
     "OutlierDetection",
     "Photom",
     "PixelReplace",
@@ -27,6 +28,7 @@ __all__ = [
 
 _NO = Support.NO_EFFECT
 _SOSS = Support.SOSS
+_NOT_YET = Support.NOT_YET
 
 
 def _p(kind: str, default: Any, help: str, support: Support = Support.FULL, **more: Any) -> Any:
@@ -324,6 +326,53 @@ class WhiteLight(StepParameters):
     output_ext: str = _p("string", ".ecsv", "file type of the step's own table")
     suffix: str | None = _p("string", "whtlt", "suffix of the step's own table")
     override_wavelengthrange: str | None = _reference("wavelength ranges, NIRISS SOSS only")
+    errors: bool = _own("boolean", False, "columns with errors, from those of the spectra")
+    weighted: bool = _own(
+        "boolean",
+        False,
+        "columns with the inverse-variance weighted mean of all columns' light curves, and its "
+        "errors; not for NIRISS SOSS",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTable(StepParameters):
+    """A step that makes one table of an observation, which is a product."""
+
+    added: ClassVar[bool] = True
+
+    skip: bool = _own("boolean", True, "leave this step out")
+    save_results: bool = _p("boolean", False, "the table is a product", _NO)
+    output_file: str | None = _p("file", None, "name of the table", _NO)
+    output_dir: str | None = _p("file", None, "folder of the table", _NO)
+    output_ext: str = _p("string", ".ecsv", "file type of the table", _NO)
+    output_use_model: bool = _p("boolean", False, "name the table as its input", _NO)
+    output_use_index: bool = _p("boolean", True, "number tables", _NO)
+    search_output_file: bool = _p("boolean", True, "name the table as the product", _NO)
+    suffix: str | None = _p("string", None, "suffix of the table", _NO)
+    pre_hooks: tuple[Any, ...] = _p("hooks", (), "functions run before the step", _NOT_YET)
+    post_hooks: tuple[Any, ...] = _p("hooks", (), "functions run after the step", _NOT_YET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightCurveParameters(OwnTable):
+    """Light curves of spectroscopic channels: the product `_speclc.ecsv`."""
+
+    step: ClassVar[str] = "light_curves"
+    class_name: ClassVar[str] = "LightCurvesStep"
+
+    edges: str | None = _own(
+        "numbers", None, "edges of the channels in rising order, um", size=(2, 10_000)
+    )
+    resolving_power: float | None = _own(
+        "float",
+        None,
+        "width of the channels: wavelength over width; 100 if none of the three is given",
+        minimum=1,
+    )
+    pixels_per_channel: int | None = _own("integer", None, "columns of each channel", minimum=1)
+    min_wavelength: float | None = _own("float", None, "shortest wavelength of all channels, um")
+    max_wavelength: float | None = _own("float", None, "longest wavelength of all channels, um")
 
 
 _CLASSES: tuple[type[StepParameters], ...] = (
@@ -334,6 +383,7 @@ _CLASSES: tuple[type[StepParameters], ...] = (
     Extract1d,
     Photom,
     WhiteLight,
+    LightCurveParameters,
 )
 
 STEPS: dict[str, type[StepParameters]] = {cls.step: cls for cls in _CLASSES}

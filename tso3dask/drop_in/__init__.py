@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "AdaptiveTraceModelStep": "steps",
     "Extract1dStep": "steps",
+    "LightCurvesStep": "steps",
     "OutlierDetectionStep": "steps",
     "PhotomStep": "steps",
     "PixelReplaceStep": "steps",
@@ -23,6 +24,7 @@ _PUBLIC = {
 __all__ = [
     "AdaptiveTraceModelStep",
     "Extract1dStep",
+    "LightCurvesStep",
     "OutlierDetectionStep",
     "PhotomStep",
     "PixelReplaceStep",
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from tso3dask.drop_in.steps import (
         AdaptiveTraceModelStep,
         Extract1dStep,
+        LightCurvesStep,
         OutlierDetectionStep,
         PhotomStep,
         PixelReplaceStep,

@@ -22,6 +22,7 @@ CLASSES = {
     "extract_1d": "jwst.extract_1d.extract_1d_step.Extract1dStep",
     "photom": "jwst.photom.photom_step.PhotomStep",
     "white_light": "jwst.white_light.white_light_step.WhiteLightStep",
+    "light_curves": "tso3dask.drop_in.LightCurvesStep",
     "pipeline": "jwst.pipeline.calwebb_tso3.Tso3Pipeline",
 }
 """Names under which parameter files know the classes."""

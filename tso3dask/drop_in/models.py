@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from tso3dask.io.asdf_edit import read_scalars
 from tso3dask.io.segment import Segment
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    pass
 
-__all__ = ["detached_model", "step_spectra", "table_in_memory", "with_pixels"]
+__all__ = ["detached_model", "step_spectra", "with_pixels"]
 
 
 def detached_model(path: Path, segment: Segment, date: str | None = None) -> Any:
@@ -88,19 +87,6 @@ def with_pixels(given: Any, path: Path, cubes: Mapping[str, Any], step: str) -> 
         setattr(model, "data" if name == "sci" else name, values)
     setattr(model.meta.cal_step, step, "COMPLETE")
     return model
-
-
-def table_in_memory(
-    columns: Mapping[str, tuple[Any, str | None]], meta: Mapping[str, Any]
-) -> QTable:
-    """Return a table as the steps return it: quantities where there is a unit."""
-    from astropy import units
-    from astropy.table import QTable
-
-    table = QTable(meta=OrderedDict(meta))
-    for name, (values, unit) in columns.items():
-        table[name] = values if unit is None else values << units.Unit(unit)
-    return table
 
 
 def _metadata(segment: Segment) -> dict[str, Any]:

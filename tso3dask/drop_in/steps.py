@@ -14,17 +14,19 @@ from typing import Any
 
 from tso3dask.config import STEPS
 from tso3dask.drop_in.inputs import file_of, is_model
-from tso3dask.drop_in.models import detached_model, step_spectra, table_in_memory, with_pixels
+from tso3dask.drop_in.models import detached_model, step_spectra, with_pixels
 from tso3dask.drop_in.step import Step, folder_of, refuse_hooks, single_kind, told
 from tso3dask.errors import NotYetError
 from tso3dask.graph.plan import Plan, make_plan
 from tso3dask.io.segment import open_segment
+from tso3dask.io.tables import table_in_memory
 from tso3dask.schema import CUBES
 
 __all__ = [
     "STEP_CLASSES",
     "AdaptiveTraceModelStep",
     "Extract1dStep",
+    "LightCurvesStep",
     "OutlierDetectionStep",
     "PhotomStep",
     "PixelReplaceStep",
@@ -166,6 +168,21 @@ class WhiteLightStep(Step):
         return path
 
 
+class LightCurvesStep(Step):
+    """Sum spectra over channels; `run` takes an x1dints file or model and returns a QTable."""
+
+    step = "light_curves"
+
+    def _process(self, given: Any) -> Any:
+        from tso3dask.graph.spectra_files import spectral_light_curves
+
+        with (
+            tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
+            file_of(given, Path(folder), self.input_dir) as path,
+        ):
+            return spectral_light_curves(path, **self._making())
+
+
 class _NotAlone(Step):
     """A step whose parameters are known, but which does not run by itself yet."""
 
@@ -205,6 +222,7 @@ STEP_CLASSES: dict[str, type[Step]] = {
         Extract1dStep,
         PhotomStep,
         WhiteLightStep,
+        LightCurvesStep,
     )
 }
 """Step classes by the names of the steps, in the order in which they run."""

@@ -51,8 +51,18 @@ def product_sizes(plan: Outline) -> dict[str, int]:
             tables = [(m.segment.nints, table.wavelength.size) for m, table in plan.tables]
             sizes[kind] = x1dints_size(tables, plan.nints)
         else:
-            sizes[kind] = table_size(plan.nints, 21 if kind == "phot" else 3)
+            sizes[kind] = table_size(plan.nints, _columns(plan, kind))
     return sizes
+
+
+def _columns(plan: Outline, kind: str) -> int:
+    """Columns of a table, about."""
+    if kind == "phot":
+        return 21
+    if kind == "speclc":
+        return 2 + 2 * sum(map(len, plan.channels.values()))
+    step = plan.parameters.white_light
+    return 3 + step.errors + 2 * step.weighted
 
 
 def _mode_text(plan: Outline) -> str:

@@ -17,6 +17,7 @@ from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.io.journal import ChunkResult
+from tso3dask.ops.curves import LightCurves
 
 __all__ = ["DynamicSpectrum", "SpectrumJob", "extract_pass", "first_correction", "spectral_block"]
 
@@ -32,15 +33,15 @@ class SpectrumJob(Job):
     ----------
     setup : SpectrumSetup or None
         None where there is nothing to extract.
-    white_range : tuple of float
-        Wavelengths summed for the white light, micrometres.
+    curves : LightCurves or None
+        What is summed of each spectrum; None where nothing is extracted.
     first_row, bin_rows : int
         Place of integration 0 in the series of its detector, and integrations of one bin of the
         dynamic spectrum; no dynamic spectrum where ``bin_rows`` is 0.
     """
 
     setup: SpectrumSetup | None = None
-    white_range: tuple[float, float] = (-1.0, 1e10)
+    curves: LightCurves | None = None
     first_row: int = 0
     bin_rows: int = 0
 
@@ -62,12 +63,10 @@ def extract_pass(
     job: SpectrumJob, a: int, b: int, constants: Sequence[Any], factor: np.ndarray | None = None
 ) -> ChunkResult:
     """Task: flag, write crfints, extract, write x1dints; give back one flux per integration."""
-    from tso3dask.ops.whitelight import white_light_sums
-
     setup = job.setup
     rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
-    if setup is not None:
-        rows["white"] = np.full(b - a, np.nan)
+    if job.curves is not None:
+        rows |= job.curves.empty(b - a)
     dynamic = DynamicSpectrum.of(job, a, b) if job.bin_rows and setup is not None else None
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, constants, write=True):
@@ -77,9 +76,9 @@ def extract_pass(
                 continue
             columns = setup.columns(block.arrays, factor, first)
             job.put_measured(first, last, columns | setup.scenes(block.arrays))
-            rows["white"][here] = white_light_sums(
-                columns["FLUX"], setup.wavelength, *job.white_range
-            )
+            if job.curves is not None:
+                for name, values in job.curves.measure(columns).items():
+                    rows[name][here] = values
             if dynamic is not None:
                 dynamic.add(first, columns["FLUX"])
     if dynamic is not None:

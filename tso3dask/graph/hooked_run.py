@@ -55,9 +55,8 @@ def hooked_graph(
     columns = _columns(hooked)
     kinds = {name: "uint32" if name == "DQ" else "float64" for name in columns}
     groups.append(_pieces(graph, columns, kinds, member.chunks))
-    white = {} if hooked.white is None else {"white": hooked.white}
-    white |= {f"white_{order}": flux for order, flux in hooked.whites.items()}
-    groups.append(_pieces(graph, white, dict.fromkeys(white, "float64"), member.chunks))
+    series = hooked.series
+    groups.append(_pieces(graph, series, dict.fromkeys(series, "float64"), member.chunks))
     arguments = [[group[i] for group in groups] for i in range(len(bounds))]
     graph.add("hooked", label, hooked_pass, bounds, arguments, journal, key)
     if hooked.photometry is not None:
@@ -127,8 +126,8 @@ def chunk_keys(
     return tasks, pieces
 
 
-def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, white: Any) -> ChunkResult:
-    """Task: write what datasets hold for the integrations ``a:b``; give back their white light."""
+def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, series: Any) -> ChunkResult:
+    """Task: write what datasets hold for the integrations ``a:b``; give back light curves."""
     arrays = {name: np.ascontiguousarray(values) for name, values in cubes}
     spectra = {name: np.asarray(values) for name, values in columns}
     flagged = np.count_nonzero(arrays["dq"] & np.uint32(OUTLIER), axis=(1, 2))
@@ -139,7 +138,7 @@ def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, white: Any) 
                 output.put(a, b, arrays)
         if spectra:
             job.put_measured(a, b, spectra)
-    rows |= {name: np.asarray(values) for name, values in white}
+    rows |= {name: np.asarray(values) for name, values in series}
     if isinstance(job, SpectrumJob) and job.bin_rows and spectra:
         dynamic = DynamicSpectrum.of(job, a, b)
         dynamic.add(a, spectra["FLUX"])

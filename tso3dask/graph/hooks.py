@@ -19,9 +19,11 @@ from dask.tokenize import tokenize
 from tso3dask.config import hook_name
 from tso3dask.errors import InputError, NotYetError, Tso3Error
 from tso3dask.graph import steps
+from tso3dask.graph.curves import curves_of
 from tso3dask.graph.dataset import source_dataset
 from tso3dask.graph.files import CubesFile, SpectraFile, StepFile, TableFile
 from tso3dask.graph.lazy_photometry import in_a_row
+from tso3dask.graph.lazy_spectra import measured_curves
 from tso3dask.graph.stages import flag_stage
 
 if TYPE_CHECKING:
@@ -42,27 +44,30 @@ class HookedMember:
         Rows of the photometry table.
     spectra : Dataset or None
         As x1dints has them.
-    white : DataArray or None
-        White light.
     extracted : Dataset or None
         Pixels of NIRISS SOSS that spectra are extracted from.
     shared : str or None
         Key of what their tasks share, a `tso3dask.graph.soss_tasks.SegmentExtraction`.
     rates, orders : mapping of int to Dataset
         Spectra of NIRISS SOSS by order, before and after their calibration.
-    whites : mapping of int to DataArray
-        White light by order.
+    series : mapping of DataArray
+        White light and other light curves by name; names of orders of NIRISS SOSS end with the
+        order, as ``white_1``.
     """
 
     pixels: xr.Dataset
     photometry: xr.Dataset | None = None
     spectra: xr.Dataset | None = None
-    white: xr.DataArray | None = None
     extracted: xr.Dataset | None = None
     shared: str | None = None
     rates: Mapping[int, xr.Dataset] = field(default_factory=dict)
     orders: Mapping[int, xr.Dataset] = field(default_factory=dict)
-    whites: Mapping[int, xr.DataArray] = field(default_factory=dict)
+    series: Mapping[str, xr.DataArray] = field(default_factory=dict)
+
+    def series_of(self, ending: str) -> dict[str, xr.DataArray]:
+        """Light curves of an order, or of the one that there is, without the ending of names."""
+        named = {name: s for name, s in self.series.items() if name.endswith(ending)}
+        return {name.removesuffix(ending): found for name, found in named.items()}
 
     def spectra_of(self, order: int, calibrated: bool = True) -> xr.Dataset | None:
         """Spectra of an order, or the one spectrum that there is."""
@@ -134,7 +139,17 @@ def _hooked(plan: Outline, member: Member) -> HookedMember:
     spectra = steps.spectra_of(dataset, segment, member.spectrum, plan.token)
     spectra = _through(plan, "extract_1d", "post_hooks", spectra)
     summed = _through(plan, "white_light", "pre_hooks", spectra)
-    return HookedMember(pixels, None, spectra, steps.white_light(summed, *plan.white_range))
+    curves = _measured(plan, member, member.spectrum, summed)
+    return HookedMember(pixels, None, spectra, series=curves)
+
+
+def _measured(
+    plan: Outline, member: Member, table: Any, spectra: xr.Dataset
+) -> dict[str, xr.DataArray]:
+    """Light curves of spectra that have gone through hooks, by the names of rows of tasks."""
+    wavelength = np.asarray(spectra["wavelength"].values)
+    found = measured_curves(spectra, curves_of(plan, member, table, wavelength))
+    return {f"{name}{table.ending}": values for name, values in found.items()}
 
 
 def _hooked_orders(
@@ -153,14 +168,17 @@ def _hooked_orders(
     tree = calibrated_orders(tree, setup)
     tree = _through(plan, "photom", "post_hooks", tree)
     summed = _by_order(_through(plan, "white_light", "pre_hooks", tree))
-    ranges = {order.spectral_order: order.white_range for order in setup.orders}
+    series: dict[str, xr.DataArray] = {}
+    for order in setup.orders:
+        if order.spectral_order in summed:
+            series |= _measured(plan, member, order, summed[order.spectral_order])
     return HookedMember(
         pixels,
         extracted=dataset,
         shared=shared,
         rates=_by_order(rates),
         orders=_by_order(tree),
-        whites={o: steps.white_light(spectra, *ranges[o]) for o, spectra in summed.items()},
+        series=series,
     )
 
 

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.errors import InputError
 from tso3dask.graph.arrays import picked_arrays, settled
+from tso3dask.graph.channels import channel_dataset
+from tso3dask.graph.curves import curves_of
 from tso3dask.graph.dataset import program_dataset
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.lazy_photometry import in_a_row, photometry_dataset
-from tso3dask.graph.lazy_spectra import spectrum_dataset, white_light
+from tso3dask.graph.lazy_spectra import measured_curves, spectrum_dataset
 from tso3dask.graph.program import Program
 from tso3dask.graph.stages import median_prologue
 
@@ -28,6 +29,7 @@ __all__ = [
     "STAGES",
     "compute",
     "crfints",
+    "member_curves",
     "member_datasets",
     "phot",
     "replaced",
@@ -159,25 +161,17 @@ def whtlt(plan: Outline) -> xr.Dataset:
 
     if "whtlt" not in plan.products:
         raise AttributeError("this plan makes no white light")
-    plan = plan.settled
-    tree = x1dints(plan)
-    sums: dict[tuple[int, int], da.Array] = {}
-    nodes = [node for node in tree.leaves if node.has_data]
-    tables = [(member, table) for member in _in_time(plan) for table in member.tables]
-    for (member, spectrum), node in zip(tables, nodes, strict=True):
-        own = plan.hooked[member.index] if plan.hooked else None
-        white = None if own is None else own.whites.get(spectrum.spectral_order, own.white)
-        if white is None:
-            limits = getattr(spectrum, "white_range", plan.white_range)
-            white = white_light(node.to_dataset(), *limits)
-        sums[member.index, spectrum.spectral_order] = white.data
-    places: list[dict[int, np.ndarray]] = [{} for _ in plan.members]
+    plan = plan.weighted
+    curves = member_curves(plan)
+    places: list[dict[str, np.ndarray]] = [{} for _ in plan.members]
     position, stacked = 0.0, []
     for member, spectrum in plan.tables:
-        order = spectrum.spectral_order
-        places[member.index][order] = position + np.arange(member.segment.nints)
-        position += member.segment.nints
-        stacked.append(settled(sums[member.index, order]))
+        for name, values in curves[member.index, spectrum.spectral_order].items():
+            if values.ndim == 1:
+                rows_here = position + np.arange(member.segment.nints)
+                places[member.index][f"{name}{spectrum.ending}"] = rows_here
+                position += member.segment.nints
+                stacked.append(settled(values.data))
     table = white_light_table(plan, places)
     rows = {
         name: np.where(np.isnan(values), position, values).astype(int)
@@ -210,13 +204,34 @@ def whtlt(plan: Outline) -> xr.Dataset:
     return made
 
 
+def member_curves(plan: Outline) -> dict[tuple[int, int], dict[str, xr.DataArray]]:
+    """Lazy light curves of each member and order, by name; weights must be known."""
+    tree = x1dints(plan)
+    nodes = [node for node in tree.leaves if node.has_data]
+    tables = [(member, table) for member in _in_time(plan) for table in member.tables]
+    found = {}
+    for (member, table), node in zip(tables, nodes, strict=True):
+        if plan.hooked:
+            series = plan.hooked[member.index].series_of(table.ending)
+        else:
+            series = measured_curves(node.to_dataset(), curves_of(plan, member, table))
+        found[member.index, table.spectral_order] = series
+    return found
+
+
 def placed_rows(blocks: list[np.ndarray], rows: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Task: columns made of rows of all blocks in a row; the place after the last one is NaN."""
     series = np.concatenate([*blocks, [np.nan]])
     return tuple(series[places] for places in rows)
 
 
-_MAKERS = {"crfints": crfints, "x1dints": x1dints, "phot": phot, "whtlt": whtlt}
+_MAKERS = {
+    "crfints": crfints,
+    "x1dints": x1dints,
+    "phot": phot,
+    "whtlt": whtlt,
+    "speclc": channel_dataset,
+}
 
 
 def make(plan: Outline, products: Sequence[str] = ()) -> dict[str, Any]:

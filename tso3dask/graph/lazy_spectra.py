@@ -8,8 +8,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.tokenize import tokenize
 
-from tso3dask.graph.arrays import picked_arrays
+from tso3dask.errors import InputError
+from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.build import Pieces, spectrum_prologue
 from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.dataset import coordinates
@@ -17,9 +19,10 @@ from tso3dask.graph.extraction import SpectrumJob, spectral_block
 from tso3dask.graph.soss import OrderSetup
 from tso3dask.graph.spectrum import SpectrumSetup
 from tso3dask.io.segment import Segment
+from tso3dask.ops.curves import LightCurves
 from tso3dask.schema import EXTRACTED_COLUMNS
 
-__all__ = ["label_spectra", "spectrum_dataset", "white_light"]
+__all__ = ["label_spectra", "measured_curves", "spectrum_dataset", "white_light"]
 
 _MEANINGS = {
     "flux": "flux of the source",
@@ -158,3 +161,54 @@ def white_light(
     if "path" in spectra.attrs:
         attrs["path"] = spectra.attrs["path"]
     return xr.DataArray(summed, dims="integration", coords=coords, attrs=attrs, name="white_light")
+
+
+def measured_curves(spectra: xr.Dataset, curves: LightCurves) -> dict[str, xr.DataArray]:
+    """Light curves of lazy spectra.
+
+    Parameters
+    ----------
+    spectra : Dataset
+        With ``flux`` and ``flux_error`` (integration, dispersion).
+    curves : LightCurves
+        What is summed.
+
+    Returns
+    -------
+    dict of DataArray
+        The series of `LightCurves.shapes`, (integration,) or (integration, channel).
+
+    Raises
+    ------
+    InputError
+        If there are no errors though they are wanted.
+    """
+    shapes = curves.shapes
+    if len(shapes) == 1:
+        return {"white": white_light(spectra, *curves.limits)}
+    inputs: list[da.Array] = []
+    for name in ("flux", "flux_error"):
+        if name not in spectra:
+            raise InputError(f"spectra have no '{name}', which light curves with errors need")
+        data = spectra[name].transpose("integration", "dispersion").data
+        array = data if isinstance(data, da.Array) else da.from_array(np.asarray(data), chunks=-1)
+        rows = inputs[0].chunks[0] if inputs else array.chunks[0]
+        inputs.append(settled(array.rechunk((rows, -1))))
+    flux, error = inputs
+    token = f"curves-{tokenize(flux.name, error.name, curves)}"
+    tasks = {
+        (token, i): (measured_block, curves, (flux.name, i, 0), (error.name, i, 0))
+        for i in range(flux.numblocks[0])
+    }
+    outputs = {name: (shape, "float64") for name, shape in shapes.items()}
+    arrays = picked_arrays(token, tasks, outputs, flux.chunks[0], upstream=inputs, token=token)
+    dims = {0: ("integration",), 1: ("integration", "channel")}
+    unit = {"units": spectra["flux"].attrs.get("units", "")}
+    return {name: xr.DataArray(a, dims=dims[a.ndim - 1], attrs=unit) for name, a in arrays.items()}
+
+
+def measured_block(
+    curves: LightCurves, flux: np.ndarray, error: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Task: light curves of the spectra of some integrations."""
+    return tuple(curves.measure({"FLUX": flux, "FLUX_ERROR": error}).values())

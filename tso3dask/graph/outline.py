@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from tso3dask.io.bestrefs import MemberReferences
 from tso3dask.io.naming import ProductNames
 from tso3dask.io.observation import Observation
 from tso3dask.io.segment import Segment
+from tso3dask.ops.curves import Weights
 from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.whitelight import repeated_times
 
@@ -61,6 +62,8 @@ class Member:
     model : ExposureModel or None
         Model of its exposure, with the numbers of its integrations and of some around them; None
         until it is made, see `Outline.modelled`.
+    weights : mapping
+        Weights of the weighted white light by order, once they are known.
     """
 
     index: int
@@ -74,6 +77,7 @@ class Member:
     references: MemberReferences = field(default_factory=dict)
     soss: SossSetup | None = None
     model: ExposureModel | None = None
+    weights: Mapping[int, Weights] = field(default_factory=dict)
 
     @property
     def tables(self) -> tuple[SpectrumSetup | OrderSetup, ...]:
@@ -170,6 +174,8 @@ class Outline:
             out["x1dints"] = [self.names.x1dints]
             if not self.parameters.white_light.skip:
                 out["whtlt"] = [self.names.whtlt]
+            if not self.parameters.light_curves.skip:
+                out["speclc"] = [self.names.speclc]
         for file in self.files:
             out.setdefault(file.kind, []).append(file.name)
         return out
@@ -272,6 +278,23 @@ class Outline:
         )
         made.__dict__["token"] = self.token  # what is known now follows from what that names
         return made
+
+    @cached_property
+    def weighted(self) -> Outline:
+        """The same with all that pixels settle, and the weights of the white light.
+
+        A sample of integrations is read where the weighted white light is wanted.
+        """
+        from tso3dask.graph.curves import weighted_plan
+
+        return weighted_plan(self.settled)
+
+    @cached_property
+    def channels(self) -> dict[tuple[str, int], np.ndarray]:
+        """Edges (channel, 2) of the channels by detector and order; empty without the step."""
+        from tso3dask.graph.curves import channels_of
+
+        return channels_of(self)
 
     @property
     def nints(self) -> int:

@@ -19,6 +19,7 @@ from tso3dask.config import (
 from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph.budget import plan_budget
 from tso3dask.graph.chunking import chunk_sizes
+from tso3dask.graph.curves import check_curves
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
@@ -93,6 +94,13 @@ class Plan(Outline):
         return lazy.whtlt(self)
 
     @cached_property
+    def speclc(self) -> xr.Dataset:
+        """Light curves of spectroscopic channels, lazy; made by the step ``light_curves``."""
+        from tso3dask.graph import lazy
+
+        return lazy.channel_dataset(self)
+
+    @cached_property
     def replaced(self) -> xr.DataTree:
         """Pixels as ``pixel_replace`` leaves them, lazy; spectra are extracted from these.
 
@@ -108,6 +116,7 @@ class Plan(Outline):
         Hooks are called on lazy datasets; no pixel is read.
         """
         _ = self.files
+        check_curves(self)
         if self.parameters.hooks:
             from tso3dask.graph import lazy
 

@@ -44,7 +44,10 @@ def needed_references(
 
 def left_out(observation: Observation, parameters: PipelineParameters, kind: str) -> Iterable[str]:
     """Notes on parameters and references that were given and are of no use here."""
-    spectral = ("extract_1d", "white_light", "photom", "pixel_replace", "adaptive_trace_model")
+    spectral = (
+        *("extract_1d", "white_light", "photom", "pixel_replace", "adaptive_trace_model"),
+        "light_curves",
+    )
     idle = spectral if kind == "imaging" else ("tso_photometry",)
     for name in idle:
         named = [p for p in sorted(parameters.explicit) if p.startswith(f"{name}.")]

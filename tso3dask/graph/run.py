@@ -12,6 +12,7 @@ from typing import Any
 from dask.tokenize import tokenize
 
 from tso3dask.graph.build import MemberGraph, imaging_graph, orders_graph, spectrum_graph
+from tso3dask.graph.curves import curves_of, weighted_plan
 from tso3dask.graph.execute import Progress, check_script, compute, connected
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.files import TableFile
@@ -37,6 +38,7 @@ from tso3dask.graph.sinks import (
 )
 from tso3dask.graph.soss_tasks import SossJob, prepared_plan
 from tso3dask.graph.tables import (
+    TABLES,
     collect_rows,
     integration_notes,
     make_tables,
@@ -96,7 +98,8 @@ def run_graph(
         if member.soss is not None:
             job = _soss_job(plan, member, place, common)
         elif member.spectrum is not None:
-            job = SpectrumJob(**common, setup=member.spectrum, white_range=plan.white_range)
+            curves = curves_of(plan, member, member.spectrum)
+            job = SpectrumJob(**common, setup=member.spectrum, curves=curves)
             job = replace(job, first_row=place[0], bin_rows=place[1])
         else:
             job = ImagingJob(**common, setup=member.imaging)
@@ -117,6 +120,7 @@ def _soss_job(
     return SossJob.of(
         setup.orders,
         **common,
+        curves={order.spectral_order: curves_of(plan, member, order) for order in setup.orders},
         first_row=place[0],
         bin_rows=place[1],
         prepared="" if setup.prepared is None else setup.prepared.path,
@@ -197,6 +201,7 @@ def _run(
                 remove_unfinished(plan, output_dir, finals)
             plan = modelled_plan(plan, journal, scheduler, workers)
             plan = fitted_plan(plan, scheduler, workers)
+            plan = weighted_plan(plan, scheduler, workers)
             plan = prepared_plan(plan, journal, scheduler, workers)
             sinks = create_sinks(plan, finals, run_id, journal)
             done = _fill(plan, finals, sinks, journal, scheduler, workers, progress)
@@ -257,7 +262,7 @@ def _finish(
     if sinks.x1dints is not None:
         final = finals["x1dints"][0]
         done[final] = sinks.x1dints.finish(final)
-    for kind in ("phot", "whtlt"):
+    for kind in TABLES:
         if kind in finals:
             final = finals[kind][0]
             done[final] = write_table(final, tables[kind], table_meta(plan, kind), run_id)

@@ -30,6 +30,7 @@ from tso3dask.graph.stages import median_prologue
 from tso3dask.io.fitted_spectra import FittedTable
 from tso3dask.io.journal import ChunkResult, Journal, load_object
 from tso3dask.io.soss_references import write_wave_grid
+from tso3dask.ops.curves import LightCurves
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Outline
@@ -174,8 +175,8 @@ class SossJob(Job):
     ----------
     wavelengths : dict of ndarray
         (dispersion,) by order, micrometre.
-    white_ranges : dict of (float, float)
-        Wavelengths summed for the white light of each order.
+    curves : dict of LightCurves
+        What is summed of the spectra of each order.
     first_row, bin_rows : int
         As in `tso3dask.graph.extraction.SpectrumJob`.
     prepared : str
@@ -183,7 +184,7 @@ class SossJob(Job):
     """
 
     wavelengths: dict[int, np.ndarray] = field(default_factory=dict)
-    white_ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
+    curves: dict[int, LightCurves] = field(default_factory=dict)
     first_row: int = 0
     bin_rows: int = 0
     prepared: str = ""
@@ -196,7 +197,6 @@ class SossJob(Job):
         return cls(
             program=None if program is None else program.then(FillInTime(program.source.nints)),
             wavelengths={item.spectral_order: item.wavelength for item in orders},
-            white_ranges={item.spectral_order: item.white_range for item in orders},
             **attributes,
         )
 
@@ -336,13 +336,12 @@ def soss_prologue(
 
 def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
     """Task: flag, write crfints, fill, extract, write x1dints; give back fluxes and notes."""
-    from tso3dask.ops.whitelight import white_light_sums
-
     rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
     notes = np.zeros(b - a, f"U{NOTE_LENGTH}")
     dynamic = {}
     for order, wavelength in job.wavelengths.items():
-        rows[f"white_{order}"] = np.full(b - a, np.nan)
+        empty = job.curves[order].empty(b - a)
+        rows |= {f"{name}_{order}": values for name, values in empty.items()}
         if job.bin_rows:
             dynamic[order] = DynamicSpectrum(wavelength.size, job.first_row, job.bin_rows, a, b)
     with task_errors(job.path, a, b):
@@ -356,12 +355,12 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
             for i, text in found:
                 before = str(notes[first - a + i])
                 notes[first - a + i] = f"{before}; {text}" if before else text
-            for order, wavelength in job.wavelengths.items():
-                flux = columns[f"FLUX_{order}"]
-                white = white_light_sums(flux, wavelength, *job.white_ranges[order])
-                rows[f"white_{order}"][here] = white
+            for order, curves in job.curves.items():
+                own = {name: columns[f"{name}_{order}"] for name in ("FLUX", "FLUX_ERROR")}
+                for name, values in curves.measure(own).items():
+                    rows[f"{name}_{order}"][here] = values
                 if order in dynamic:
-                    dynamic[order].add(first, flux)
+                    dynamic[order].add(first, own["FLUX"])
     rows["note"] = notes
     for order, bins in dynamic.items():
         rows |= {f"{name}_{order}": values for name, values in bins.rows().items()}

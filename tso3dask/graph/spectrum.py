@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -152,6 +152,14 @@ class SpectrumSetup:
                 factor = self.correction.evaluate(columns["NPIXELS"], self.wavelength)
             apply_correction(columns, factor)
         return columns
+
+    def corrected(self, arrays: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
+        """Columns of the rows of a block that settles its own aperture correction."""
+        factor = None
+        if self.correction is not None and self.correction.needs_first_integration:
+            plain = replace(self, correction=None).columns(arrays, first=first)
+            factor = self.correction.evaluate(plain["NPIXELS"][0], self.wavelength)
+        return self.columns(arrays, factor, first)
 
     def scenes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Images of the extraction of a block of flagged pixels that are saved.

@@ -15,20 +15,34 @@ from tso3dask.io.journal import ChunkResult
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
-WhiteSums = np.ndarray | Mapping[int, np.ndarray] | None
-"""One flux per integration, or that by order."""
+Rows = Mapping[str, np.ndarray]
+"""Rows of a member by name; names of orders of NIRISS SOSS end with the order."""
+
+_SERIES = {
+    "white": "flux_sum",
+    "white_error": "flux_error",
+    "white_weighted": "weighted",
+    "white_weighted_error": "weighted_error",
+}
+"""Light curves that tasks measure, and what the white-light table calls them."""
+
+TABLES = ("phot", "whtlt", "speclc")
+"""Products that are tables, in the order in which they are written."""
 
 COUNTS = ("n_outliers", "flagged_fraction", "n_replaced", "replaced_fraction")
 """Numbers of each integration that come of flagging and replacement; shares are of the target."""
 
 __all__ = [
     "COUNTS",
+    "TABLES",
     "collect_rows",
     "integration_notes",
     "make_table",
     "make_tables",
+    "named_series",
     "outlier_counts",
     "photometry_columns",
+    "plan_spectra",
     "table_meta",
     "white_light_table",
 ]
@@ -105,39 +119,43 @@ def _excess(plan: Outline, member: Member, values: Mapping[str, np.ndarray]) -> 
     return [text]
 
 
-def _white(rows: Mapping[str, np.ndarray]) -> WhiteSums:
-    """White light of a member, by order where it has several."""
-    by_order = {
-        int(name.removeprefix("white_")): flux
-        for name, flux in rows.items()
-        if name.startswith("white_")
-    }
-    return by_order or rows.get("white")
-
-
-def white_light_table(plan: Outline, sums: Sequence[WhiteSums]) -> Any:
-    """White-light columns of a plan from one flux per integration of each member (and order)."""
+def white_light_table(plan: Outline, rows: Sequence[Rows]) -> Any:
+    """White-light columns of a plan from the light curves of each member (and order)."""
     from tso3dask.ops.whitelight import white_light_columns
 
     spectra = []
+    for (member, table), spectrum in zip(plan.tables, plan_spectra(plan), strict=True):
+        found = named_series(rows[member.index], table.ending)
+        if "flux_sum" in found:
+            spectra.append(spectrum | found)
+    return white_light_columns(spectra)
+
+
+def named_series(measured: Rows, ending: str = "") -> dict[str, np.ndarray]:
+    """Light curves of the white light by the names that its table knows."""
+    return {
+        key: measured[f"{name}{ending}"]
+        for name, key in _SERIES.items()
+        if f"{name}{ending}" in measured
+    }
+
+
+def plan_spectra(plan: Outline) -> list[dict[str, Any]]:
+    """What is known of each table of spectra of a plan but the spectra themselves."""
+    spectra = []
     for member, table in plan.tables:
-        flux = sums[member.index]
-        if isinstance(flux, Mapping):
-            flux = flux.get(table.spectral_order)
-        if flux is None:
-            continue
         spectra.append(
             {
+                "nints": member.segment.nints,
                 "mid_utc": member.times.times["mjd_avg"],
                 "mid_tdb": member.times.times["tdb_mid"],
-                "flux_sum": flux,
                 "order": table.spectral_order,
                 "detector": member.segment.get("DETECTOR"),
                 "unit": table.units["FLUX"],
                 "member": member.index,
             }
         )
-    return white_light_columns(spectra)
+    return spectra
 
 
 def photometry_columns(
@@ -179,6 +197,10 @@ def table_meta(plan: Outline, kind: str, members: Sequence[Member] | None = None
     keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
     words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
     meta: dict[str, Any] = {key: _joined(members, words.get(key, key.upper())) for key in keys}
+    if kind == "speclc":
+        from tso3dask.graph.channels import channel_meta
+
+        return {**table_meta(plan, "whtlt", members), **channel_meta(plan)}
     if kind == "whtlt":
         from tso3dask.ops.whitelight import white_light_meta
 
@@ -212,7 +234,7 @@ def make_table(
         if plan.hooked:
             return _hooked_photometry(plan, [member], [rows[member.index]])
         return photometry_columns([member], [rows[member.index]])
-    white = white_light_table(plan, [_white(values) for values in rows])
+    white = white_light_table(plan, rows)
     return _after_hooks(plan, _with_units(white))
 
 
@@ -251,7 +273,7 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
             else photometry_columns(plan.members, rows)
         )
     if "whtlt" in plan.products:
-        white = white_light_table(plan, [_white(values) for values in rows])
+        white = white_light_table(plan, rows)
         tables["whtlt"] = _after_hooks(plan, _with_units(white))
         tables["notes"] = list(white.notes)
         flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]
@@ -260,4 +282,8 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
             tables["notes"].append(
                 f"white light is NaN everywhere: no flux between {low:g} and {high:g} micrometres"
             )
+    if "speclc" in plan.products:
+        from tso3dask.graph.channels import channel_table
+
+        tables["speclc"] = channel_table(plan, rows)
     return tables

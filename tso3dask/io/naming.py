@@ -116,6 +116,8 @@ class ProductNames:
     x1dints: str
     whtlt: str
     quicklook: str
+    speclc: str
+    regressors: str
 
 
 def product_names(
@@ -156,6 +158,8 @@ def product_names(
         x1dints=product_file(name, "x1dints", "fits"),
         whtlt=product_file(name, "whtlt", "ecsv"),
         quicklook=product_file(name, "quicklook", "png"),
+        speclc=product_file(name, "speclc", "ecsv"),
+        regressors=product_file(name, "regressors", "ecsv"),
     )
     if output_dir is not None:
         products = {*names.crfints, names.phot, names.x1dints, names.whtlt}

@@ -17,7 +17,7 @@ from tso3dask.io.atomic import atomic_path
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["read_table", "table_size", "table_text", "write_table"]
+__all__ = ["read_table", "table_in_memory", "table_size", "table_text", "write_table"]
 
 _ROWS = 10_000
 
@@ -56,6 +56,17 @@ def write_table(
         for text in _pieces(columns, meta, count):
             stream.write(text.encode())
     return Path(final)
+
+
+def table_in_memory(columns: Columns, meta: Mapping[str, Any]) -> QTable:
+    """Return a table as the steps return it: quantities where there is a unit."""
+    from astropy import units
+    from astropy.table import QTable
+
+    table = QTable(meta=OrderedDict(meta))
+    for name, (values, unit) in columns.items():
+        table[name] = values if unit is None else values << units.Unit(unit)
+    return table
 
 
 def table_text(columns: Columns, meta: Mapping[str, Any]) -> str:

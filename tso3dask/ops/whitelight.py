@@ -8,7 +8,7 @@ own. Column names are those of the JWST whtlt product.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,14 @@ META_KEYWORDS = {
     "target_name": "TARGNAME",
 }
 
+SERIES = {
+    "flux_sum": "whitelight_flux",
+    "flux_error": "whitelight_flux_error",
+    "weighted": "whitelight_flux_weighted",
+    "weighted_error": "whitelight_flux_weighted_error",
+}
+"""What a spectrum may have for each integration, and the names of the columns made of it."""
+
 Float = NDArray[np.float64]
 
 
@@ -56,6 +64,8 @@ class WhiteLight:
         it of each row, int64.
     notes : tuple of str
         Warnings.
+    endings : dict of str
+        Per detector the ending of the names of its columns.
     """
 
     columns: dict[str, Float]
@@ -63,6 +73,7 @@ class WhiteLight:
     member: dict[Any, NDArray[np.int64]]
     integration: dict[Any, NDArray[np.int64]]
     notes: tuple[str, ...] = ()
+    endings: dict[Any, str] = field(default_factory=dict)
 
 
 def white_light_sums(
@@ -168,9 +179,9 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
     ----------
     spectra : sequence of mapping
         One per member and order, in the order of the members, with ``mid_utc``, ``mid_tdb`` and
-        ``flux_sum`` ``(integration,)`` and, if known, ``order``, ``detector``, ``unit`` and
-        ``member`` (any number that tells members apart; without it the n-th spectrum of a
-        detector and order is taken for the n-th member).
+        ``flux_sum`` ``(integration,)`` and, if known, the other `SERIES`, ``order``,
+        ``detector``, ``unit`` and ``member`` (any number that tells members apart; without it
+        the n-th spectrum of a detector and order is taken for the n-th member).
 
     Returns
     -------
@@ -184,20 +195,26 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
     orders = list(dict.fromkeys(spectrum.get("order") for spectrum in spectra))
     detectors = list(dict.fromkeys(key[0] for key in members))
     unit = next((spectrum.get("unit") for spectrum in spectra[:1]), None)
-    tables = {name: _detector_table(name, members, orders, notes) for name in detectors}
+    series = [key for key in SERIES if any(key in spectrum for spectrum in spectra)]
+    wanted = [(key, order) for order in orders for key in series]
+    tables = {name: _detector_table(name, members, wanted, notes) for name in detectors}
+    several = len(detectors) > 1
+    endings = {
+        name: f"_{name}" if several or str(name).upper() in ("NRS1", "NRS2") else ""
+        for name in detectors
+    }
 
     length = max((len(table["mid_utc"]) for table in tables.values()), default=0)
     columns: dict[str, Float] = {}
     units: dict[str, str] = {}
     for name, table in tables.items():
-        several = len(detectors) > 1 or str(name).upper() in ("NRS1", "NRS2")
-        ending = f"_{name}" if several else ""
+        ending = endings[name]
         columns[f"MJD_UTC{ending}"] = _padded(table["mid_utc"], length)
         columns[f"BJD_TDB{ending}"] = _padded(table["mid_tdb"], length)
-        for order in orders:
+        for key, order in wanted:
             label = f"_order_{order}" if len(orders) > 1 else ""
-            column = f"whitelight_flux{label}{ending}"
-            columns[column] = _padded(table["flux", order], length)
+            column = f"{SERIES[key]}{label}{ending}"
+            columns[column] = _padded(table[key, order], length)
             if unit:
                 units[column] = str(unit)
     return WhiteLight(
@@ -206,6 +223,7 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
         {name: table["member"].astype(np.int64) for name, table in tables.items()},
         {name: table["integration"].astype(np.int64) for name, table in tables.items()},
         tuple(notes),
+        endings,
     )
 
 
@@ -232,7 +250,7 @@ def _members(
 def _detector_table(
     detector: Any,
     members: Mapping[tuple[Any, Any], Mapping[Any, Mapping[str, Any]]],
-    orders: Sequence[Any],
+    wanted: Sequence[tuple[str, Any]],
     notes: list[str],
 ) -> dict[Any, Float]:
     """Rows of one detector in time order."""
@@ -258,10 +276,10 @@ def _detector_table(
             "member": np.full(len(utc), number, dtype=np.float64),
             "integration": np.arange(len(utc), dtype=np.float64),
         }
-        for order in orders:
-            spectrum = by_order.get(order)
-            flux = np.full(len(utc), np.nan) if spectrum is None else spectrum["flux_sum"]
-            row["flux", order] = np.asarray(flux, dtype=np.float64)  # type: ignore[index]
+        missing = np.full(len(utc), np.nan)
+        for key, order in wanted:
+            values = by_order.get(order, {}).get(key, missing)
+            row[key, order] = np.asarray(values, dtype=np.float64)  # type: ignore[index]
         for key, values in row.items():
             parts.setdefault(key, []).append(values[keep])
     table = {key: np.concatenate(values) for key, values in parts.items()}
