@@ -222,7 +222,9 @@ def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str], dict[st
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", nargs="*", metavar="ASN|CALINTS", help="association, or calints")
+    parser.add_argument(
+        "input", nargs="*", metavar="ASN|CALINTS", help="an association, or calints files"
+    )
     parser.add_argument("--params", metavar="FILE", help="parameter file: JSON, YAML or ASDF")
     parser.add_argument(
         "--recipe",
@@ -232,28 +234,39 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--disable-crds-steppars",
         action="store_true",
-        help="do not look up parameter files of CRDS",
+        help="leave parameter files of CRDS aside",
     )
     parser.add_argument(
-        "--memory-limit", metavar="SIZE", help="memory of the run, as 8GiB (default 1GB)"
+        "--memory-limit", metavar="SIZE", help="memory that the run may take, as 8GiB (1GB)"
     )
     parser.add_argument(
-        "--output-file", "--output_file", metavar="NAME", help="name of the products"
+        "--output-file",
+        "--output_file",
+        metavar="NAME",
+        help="first part of the names of tables and spectra, instead of the association's",
     )
-    parser.add_argument("--workers", type=_positive, metavar="N", help="tasks at a time")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="tasks at a time (one per core, if memory allows)",
+    )
     parser.add_argument(
         "--scheduler",
         metavar="NAME",
         help="threads (default), processes, synchronous, or the address of a dask scheduler",
     )
     parser.add_argument(
-        "--chunk-integrations", type=_positive, metavar="N", help="integrations of one task"
+        "--chunk-integrations",
+        type=_positive,
+        metavar="N",
+        help="integrations of a task (chosen)",
     )
     parser.add_argument(
-        "--steps-help", action="store_true", help="list the steps and their parameters"
+        "--steps-help", action="store_true", help="list the steps and their parameters, and end"
     )
     parser.add_argument(
-        "-o", "--output-dir", "--output_dir", metavar="DIR", help="folder of the products (.)"
+        "-o", "--output-dir", "--output_dir", metavar="DIR", help="folder of the products (here)"
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--overwrite", action="store_true", help="replace earlier products")
@@ -262,12 +275,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--plots",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="draw the quick-look figure beside the products",
+        help="draw the quick-look figure beside the products, or not (it is drawn)",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="more messages, tracebacks of errors"
+    )
     parser.usage = (
         "%(prog)s ASN|CALINTS... [options] [--steps.STEP.PARAM=VALUE ...] "
         "[--override_TYPE=FILE ...]"
+    )
+    parser.epilog = (
+        "--steps.STEP.PARAM=VALUE sets one parameter of a step, --override_TYPE=FILE a reference "
+        "of every step that reads the type (N/A for none). What is in brackets is the default."
     )
 
 
@@ -413,13 +432,18 @@ def _print_steps() -> int:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "mode", nargs="?", metavar="MODE", help="one mode; by default an imaging and a spectral one"
+        "mode",
+        nargs="?",
+        metavar="MODE",
+        help="one mode of simulate (an imaging and a spectral one)",
     )
     parser.add_argument("-o", "--output-dir", metavar="DIR", help="folder (tso3dask-demo)")
     parser.add_argument("--nints", type=_positive, metavar="N", help="integrations to simulate")
     parser.add_argument("--recipe", metavar="NAME", help="ready parameters: precise, jwst")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, tracebacks")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="more messages, tracebacks of errors"
+    )
 
 
 def _run_demo(args: argparse.Namespace) -> int:
@@ -450,7 +474,7 @@ def _run_simulate(args: argparse.Namespace) -> int:
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="+", metavar="FILE|ASN", help="any product or association")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks of errors")
 
 
 def _run_inspect(args: argparse.Namespace) -> int:
@@ -461,12 +485,12 @@ def _run_inspect(args: argparse.Namespace) -> int:
 
 
 def _add_asn(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", nargs="+", metavar="CALINTS", help="the members, in time order")
+    parser.add_argument("input", nargs="+", metavar="CALINTS", help="the members, in any order")
     parser.add_argument("-o", "--output", required=True, metavar="ASN", help="file to write, .json")
     parser.add_argument("--product-name", metavar="NAME", help="first part of the products' names")
     parser.add_argument("--id", default="a3001", metavar="ID", help="association id (a3001)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks of errors")
 
 
 def _run_asn(args: argparse.Namespace) -> int:
@@ -485,7 +509,11 @@ def _run_asn(args: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], int]]] = {
     "run": ("process an association or calints files and write the products", _add_run, _run),
-    "plan": ("show what a run would do; no pixel is read", _add_run, _run_plan),
+    "plan": (
+        "show what run would do, given the same; no pixel is read",
+        _add_run,
+        _run_plan,
+    ),
     "demo": ("simulate a small observation and process it", _add_demo, _run_demo),
     "simulate": ("write a synthetic observation", _add_simulate, _run_simulate),
     "inspect": ("tell what is in a file or association", _add_inspect, _run_inspect),

@@ -164,7 +164,8 @@ def _layout(hdus: Any) -> list[str]:
         count = header.get("NAXIS", 0)
         shape = " x ".join(str(header[f"NAXIS{k}"]) for k in range(count, 0, -1))
         if header.get("XTENSION", "").strip() == "BINTABLE":
-            shape = f"{header['NAXIS2']} rows, {header['TFIELDS']} columns"
+            rows_text = counted(header["NAXIS2"], "row")
+            shape = f"{rows_text}, {counted(header['TFIELDS'], 'column')}"
         name = hdu.name or "PRIMARY"
         rows.append(
             (index, name, int(header.get("EXTVER", 1)), shape or "-", header.get("BUNIT", ""))

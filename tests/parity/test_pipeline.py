@@ -470,6 +470,13 @@ REPLACED = [
         seed=33,
     ),
     spectrum(
+        "lrs-replaced-profile-optimal",
+        "mir_lrs-slitless",
+        {**replaced("fit_profile"), **optimal()},
+        edit=damage,
+        seed=37,
+    ),
+    spectrum(
         "lrs-replaced-lost-again",
         "mir_lrs-slitless",
         replaced(),
