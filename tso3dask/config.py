@@ -339,6 +339,15 @@ def _check_channels(light_curves: LightCurveParameters) -> None:
 
 def _check_radii(photometry: TsoPhotometry) -> None:
     """Refuse circles that no photometry could use, before any pixel is read."""
+    more = photometry.more_radii
+    if any(radius <= 0 for radius in more) or len(set(more)) < len(more):
+        raise InputError(
+            f"tso_photometry.radii must be different and above 0, got {photometry.radii!r}"
+        )
+    if photometry.bkg_clip is not None and photometry.bkg_clip <= 0:
+        raise InputError(f"tso_photometry.bkg_clip must be above 0, got {photometry.bkg_clip:g}")
+    if photometry.smooth_centroid and not photometry.centroid_source:
+        raise InputError("tso_photometry.smooth_centroid needs centroids: centroid_source=True")
     if photometry.radius <= 0 or photometry.radius_inner <= 0:
         raise InputError(
             "tso_photometry: radius and radius_inner must be above 0, got "

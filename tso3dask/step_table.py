@@ -161,7 +161,24 @@ class TsoPhotometry(StepParameters):
     search_box_width: int = _p("integer", 41, "box of the first search, pixels, odd")
     fit_box_width: int = _p("integer", 11, "box of the centroid and of the PSF fit, pixels, odd")
     moving_centroid: bool = _p("boolean", False, "follow the centroid of each integration")
+    smooth_centroid: int = _own(
+        "integer",
+        0,
+        "follow the running median of the centroids over that many integrations; 0: do not",
+        minimum=0,
+    )
+    radii: str | None = _own(
+        "numbers", None, "radii of further apertures, pixels: columns of their own", size=(1, 40)
+    )
+    bkg_clip: float | None = _own(
+        "float", None, "annulus pixels further than this from the others are left out, sigma"
+    )
     override_gain: str | None = _reference("gain file, used for data in DN/s")
+
+    @property
+    def more_radii(self) -> tuple[float, ...]:
+        """Numbers of ``radii``."""
+        return tuple(map(float, (self.radii or "").split()))
 
 
 @dataclass(frozen=True, kw_only=True)

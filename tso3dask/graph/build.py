@@ -16,6 +16,7 @@ from tso3dask.graph.imaging import (
     flag_pass,
     join_centres,
     measure_pass,
+    smooth_centres,
 )
 from tso3dask.graph.soss_tasks import SossJob, extract_orders
 from tso3dask.graph.stages import median_prologue
@@ -151,7 +152,11 @@ def imaging_graph(
         centred = graph.add("centre", label, centre_pass, bounds, arguments, journal, key)
         centre = f"position-{label}"
         graph.tasks[centre] = (join_centres, centred, "centroid_x", "centroid_y")
-        if job.setup.moving:
+        if job.setup.smooth:
+            smooth = f"smooth-{label}"
+            graph.tasks[smooth] = (smooth_centres, centred, job.setup.smooth)
+            found = [smooth] * len(bounds)
+        elif job.setup.moving:
             found = centred
     elif job.written is not job:  # rows are read back from the file: after they have been put there
         found = flagged

@@ -30,6 +30,7 @@ __all__ = [
     "join_centres",
     "measure_pass",
     "photometry_table",
+    "smooth_centres",
 ]
 
 _CENTROIDS = ("centroid_x", "centroid_y", "psf_width_x", "psf_width_y", "psf_flux")
@@ -55,6 +56,12 @@ class ImagingSetup:
         Odd box widths of the two passes, pixels.
     radii : tuple of float
         Aperture, inner and outer annulus radius, pixels.
+    smooth : int
+        Integrations in the running median of the centroids that apertures follow; 0 for none.
+    more_radii : tuple of float
+        Radii of further apertures, pixels.
+    bkg_clip : float or None
+        Limit of the clipping in the annulus, sigma.
     """
 
     planned: tuple[float, float]
@@ -66,6 +73,9 @@ class ImagingSetup:
     search_box: int
     fit_box: int
     radii: tuple[float, float, float]
+    smooth: int = 0
+    more_radii: tuple[float, ...] = ()
+    bkg_clip: float | None = None
 
     def scaled(self, array: np.ndarray) -> np.ndarray:
         """Pixels in the unit of the photometry, float32."""
@@ -133,7 +143,12 @@ def imaging_setup(
         search_box=boxes["search_box_width"],
         fit_box=boxes["fit_box_width"],
         radii=(step.radius, step.radius_inner, step.radius_outer),
+        smooth=step.smooth_centroid,
+        more_radii=step.more_radii,
+        bkg_clip=step.bkg_clip,
     )
+    if setup.whole_array and (setup.more_radii or setup.bkg_clip is not None):
+        notes.append("all pixels are summed: tso_photometry.radii and bkg_clip have no effect")
     return setup, notes
 
 
@@ -185,6 +200,18 @@ def join_centres(results: list[ChunkResult], x: str, y: str) -> tuple[float, flo
     )
 
 
+def smooth_centres(results: list[ChunkResult], window: int) -> ChunkResult:
+    """Task: centroids of a segment as running medians over integrations."""
+    from tso3dask.ops.centroid import running_median
+
+    ordered = sorted(results, key=lambda r: r.a)
+    rows = {
+        name: running_median(np.concatenate([r.rows[name] for r in ordered]), window)
+        for name in ("centroid_x", "centroid_y")
+    }
+    return ChunkResult(ordered[0].member, 0, ordered[-1].b, rows)
+
+
 def centre_pass(
     job: ImagingJob, a: int, b: int, constants: Sequence[Any], start: tuple[float, float]
 ) -> ChunkResult:
@@ -232,7 +259,7 @@ def measure_pass(
         Median position of the second pass; NaN where no integration has one, None if the source
         was not looked for.
     found : ChunkResult or None
-        Centroids of these integrations, for apertures that follow the source.
+        Centroids of these integrations at least, for apertures that follow the source.
     """
     from tso3dask.ops.aperture import aperture_sums, whole_array_sums
 
@@ -242,7 +269,8 @@ def measure_pass(
     y: Any
     x, y = setup.planned if centre is None or np.isnan(centre[0]) else centre
     if found is not None and centre is not None and not np.isnan(centre[0]):
-        x, y = found.rows["centroid_x"], found.rows["centroid_y"]
+        known = slice(a - found.a, b - found.a)
+        x, y = found.rows["centroid_x"][known], found.rows["centroid_y"][known]
     rows: dict[str, np.ndarray] = {}
     with task_errors(job.path, a, b):
         for first, last, block in job.written.blocks(a, b, constants, names=("sci", "err")):
@@ -253,7 +281,10 @@ def measure_pass(
                 sums = whole_array_sums(sci, err)
             else:
                 where = (x, y) if np.ndim(x) == 0 else (x[here], y[here])
-                sums = aperture_sums(sci, err, *where, *map(float, setup.radii))
+                radii, more = map(float, setup.radii), setup.more_radii
+                sums = aperture_sums(
+                    sci, err, *where, *radii, more_radii=more, bkg_clip=setup.bkg_clip
+                )
             for name, values in sums.items():
                 rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
     rows["aperture_x"] = np.broadcast_to(np.asarray(x, float), (b - a,)).copy()

@@ -67,11 +67,15 @@ def photometry_dataset(
 
 def photometry_units(setup: ImagingSetup) -> dict[str, str | None]:
     """Columns of the photometry table that a setup gives, with units, without measuring."""
+    from tso3dask.ops.aperture import radius_suffix
     from tso3dask.ops.photometry import photometry_columns
 
     names = ["aperture_sum", "aperture_sum_err"]
     if not setup.whole_array:
         names += ["aperture_area", "annulus_sum", "annulus_sum_err", "annulus_area"]
+        for radius in setup.more_radii:
+            end = radius_suffix(radius)
+            names += [f"aperture_{kind}{end}" for kind in ("sum", "sum_err", "area")]
     one = np.ones(1)
     found = None
     if setup.centroid:

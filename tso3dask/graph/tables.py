@@ -217,6 +217,8 @@ def table_meta(plan: Outline, kind: str, members: Sequence[Member] | None = None
         radius=step.radius,
         radius_inner=step.radius_inner,
         radius_outer=step.radius_outer,
+        more_radii=step.more_radii,
+        bkg_clip=step.bkg_clip,
     )
 
 

@@ -9,10 +9,11 @@ import math
 
 import numpy as np
 
+from tso3dask.ops._background_clip_jit import clip_values
 from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._pairwise_jit import pairwise_sum
 
-__all__ = ["sum_block", "whole_block"]
+__all__ = ["sum_block", "sum_clipped_block", "whole_block"]
 
 
 @helper
@@ -61,6 +62,41 @@ def sum_block(
     """Sum one aperture in every image of (integration, pixel); ``out`` is (integration, 3)."""
     for i in range(sci.shape[0]):
         _sum_one(sci[i], err[i], index, weight, centered, out[i])
+
+
+@jit
+def sum_clipped_block(
+    sci: np.ndarray,
+    err: np.ndarray,
+    index: np.ndarray,
+    weight: np.ndarray,
+    centered: np.ndarray,
+    rule: tuple[float, int, int],
+    out: np.ndarray,
+) -> None:
+    """Sum one aperture without the pixels whose value is far from the others'.
+
+    ``rule`` is the limit in median absolute deviations, the largest number of rounds, and the
+    fewest values that are clipped. All pixels that are touched count alike for the clipping.
+    """
+    limit, rounds, fewest = rule
+    size = index.size
+    values, places = np.empty(size), np.zeros(size)
+    residual, spare = np.empty(size), np.empty(size)
+    rows = np.empty(size, np.int64)
+    for i in range(sci.shape[0]):
+        count = 0
+        for k in range(size):
+            value = np.float64(sci[i, index[k]])
+            if math.isfinite(value) and weight[k] != 0.0:
+                values[count] = value
+                rows[count] = k
+                count += 1
+        left = clip_values(
+            values, places, rows, count, 0, limit, rounds, fewest, residual, spare, places
+        )
+        kept = rows[:left]
+        _sum_one(sci[i], err[i], index[kept], weight[kept], centered[kept], out[i])
 
 
 @jit

@@ -12,7 +12,7 @@ import numpy as np
 
 from tso3dask.ops._jit import helper, jit
 
-__all__ = ["clip_columns"]
+__all__ = ["clip_columns", "clip_values"]
 
 TILE = 64
 
@@ -58,7 +58,7 @@ def _polynomial_residuals(  # type: ignore[no-untyped-def]
 
 
 @helper
-def _clip(  # type: ignore[no-untyped-def] # noqa: C901
+def clip_values(  # type: ignore[no-untyped-def] # noqa: C901
     values, places, rows, count, order, limit, iterations, fewest, residual, spare, before
 ):
     """Clip values; those that are left, with their places and rows, move to the front.
@@ -125,7 +125,7 @@ def clip_columns(  # type: ignore[no-untyped-def]
                         rows[c, k] = r
                         count[c] = k + 1
             for c in range(width):
-                left = _clip(
+                left = clip_values(
                     held[c], places[c], rows[c], count[c], order, limit, iterations, fewest,
                     residual, spare, before,
                 )  # fmt: skip

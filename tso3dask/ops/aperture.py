@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tso3dask.errors import InputError
 
-__all__ = ["ApertureWeights", "aperture_sums", "aperture_weights", "whole_array_sums"]
+__all__ = [
+    "ApertureWeights",
+    "aperture_sums",
+    "aperture_weights",
+    "radius_suffix",
+    "whole_array_sums",
+]
 
 
 @dataclass(frozen=True)
@@ -83,10 +90,12 @@ def _summed(
     x: float | np.ndarray,
     y: float | np.ndarray,
     outer: float,
-    inner: float,
+    inner: float = 0.0,
+    clip: float | None = None,
 ) -> np.ndarray:
     """Sum, error and area (integration, 3) of one circle or annulus, fixed or moving."""
-    from tso3dask.ops._aperture_jit import sum_block
+    from tso3dask.ops._aperture_jit import sum_block, sum_clipped_block
+    from tso3dask.ops.background_clip import FEWEST, ITERATIONS, MAD_TO_SIGMA
 
     nints = sci.shape[0]
     out = np.full((nints, 3), np.nan)
@@ -98,7 +107,11 @@ def _summed(
             found = aperture_weights(shape, float(xs[i]), float(ys[i]), outer, inner)
             rows = slice(i, i + 1) if moving else slice(None)
             weights = (found.index, found.weight, found.centered)
-            sum_block(sci[rows], err[rows], *weights, out[rows])
+            if clip is None:
+                sum_block(sci[rows], err[rows], *weights, out[rows])
+            else:
+                rule = (float(clip) * MAD_TO_SIGMA, ITERATIONS, FEWEST)
+                sum_clipped_block(sci[rows], err[rows], *weights, rule, out[rows])
     return out
 
 
@@ -110,6 +123,9 @@ def aperture_sums(
     radius: float,
     radius_inner: float,
     radius_outer: float,
+    *,
+    more_radii: Sequence[float] = (),
+    bkg_clip: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Sum source aperture and background annulus in every integration.
 
@@ -125,14 +141,19 @@ def aperture_sums(
         Radius of the aperture, pixels.
     radius_inner, radius_outer : float
         Radii of the annulus, pixels.
+    more_radii : sequence of float, optional
+        Radii of further apertures around the same place.
+    bkg_clip : float, optional
+        Pixels of the annulus further than this from the median of the others, in units of 1.4826
+        times the median distance from it, are left out; sums and areas are without them.
 
     Returns
     -------
     dict of (integration,) float64
         ``aperture_sum``, ``aperture_sum_err``, ``aperture_area``, ``annulus_sum``,
         ``annulus_sum_err``, ``annulus_area``; areas in pixels, the others in the
-        unit of ``sci``. Sums are NaN when no pixel with a value is touched, areas
-        when no such pixel has its centre inside.
+        unit of ``sci``; for a further radius of 2.5 ``aperture_sum_r2.5`` and so on. Sums are NaN
+        when no pixel with a value is touched, areas when no such pixel has its centre inside.
 
     Raises
     ------
@@ -143,12 +164,23 @@ def aperture_sums(
     nints, ny, nx = sci.shape
     sci = np.ascontiguousarray(sci, np.float32).reshape(nints, ny * nx)
     err = np.ascontiguousarray(err, np.float32).reshape(nints, ny * nx)
-    aperture = _summed(sci, err, (ny, nx), x, y, radius, 0.0)
-    annulus = _summed(sci, err, (ny, nx), x, y, radius_outer, radius_inner)
-    names = ("sum", "sum_err", "area")
-    return {f"aperture_{n}": aperture[:, k] for k, n in enumerate(names)} | {
-        f"annulus_{n}": annulus[:, k] for k, n in enumerate(names)
+    where = (sci, err, (ny, nx), x, y)
+    measured = {
+        "aperture_{}": _summed(*where, radius),
+        "annulus_{}": _summed(*where, radius_outer, radius_inner, bkg_clip),
     }
+    for other in more_radii:
+        measured["aperture_{}" + radius_suffix(other)] = _summed(*where, float(other))
+    return {
+        name.format(what): values[:, k]
+        for name, values in measured.items()
+        for k, what in enumerate(("sum", "sum_err", "area"))
+    }
+
+
+def radius_suffix(radius: float) -> str:
+    """What names of columns of a further aperture end with."""
+    return f"_r{radius:g}"
 
 
 def whole_array_sums(sci: np.ndarray, err: np.ndarray) -> dict[str, np.ndarray]:

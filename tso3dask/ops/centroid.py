@@ -20,6 +20,7 @@ __all__ = [
     "nanmedian_center",
     "odd_box_width",
     "outside_source",
+    "running_median",
 ]
 
 
@@ -203,3 +204,29 @@ def nanmedian_center(centroid_x: np.ndarray, centroid_y: np.ndarray) -> tuple[fl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(np.nanmedian(centroid_x)), float(np.nanmedian(centroid_y))
+
+
+def running_median(values: np.ndarray, window: int) -> np.ndarray:
+    """Smooth one coordinate of the centroids of a segment.
+
+    Parameters
+    ----------
+    values : (integration,) float64
+        Centroids, NaN = none.
+    window : int
+        Integrations that a median is taken of, centred on each; one more than that for an even
+        number. At the ends of the segment there are fewer.
+
+    Returns
+    -------
+    (integration,) float64
+        Medians without NaN; that of all integrations where a window has no value, NaN where none
+        has.
+    """
+    half = window // 2
+    padded = np.pad(np.asarray(values, np.float64), half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        smooth = np.nanmedian(windows, axis=1)
+        return np.where(np.isnan(smooth), np.nanmedian(values), smooth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,6 +126,21 @@ class Column(NamedTuple):
     unit: str | None
 
 
+def _further_columns(sums: Mapping[str, np.ndarray], unit: str) -> dict[str, Column]:
+    """Columns of further apertures, with the background of the annulus."""
+    columns: dict[str, Column] = {}
+    for name in [n for n in sums if n.startswith("aperture_sum_r")]:
+        end = name.removeprefix("aperture_sum")
+        kinds = ("sum", "sum_err", "area")
+        own = {f"aperture_{kind}": sums[f"aperture_{kind}{end}"] for kind in kinds}
+        net = _background_columns({**sums, **own}, unit)
+        columns[name] = Column(sums[name], unit)
+        columns[f"aperture_sum_err{end}"] = Column(sums[f"aperture_sum_err{end}"], unit)
+        for kind in ("aperture_bkg", "net_aperture_sum", "net_aperture_sum_err"):
+            columns[kind + end] = net[kind]
+    return columns
+
+
 def _background_columns(sums: Mapping[str, np.ndarray], unit: str) -> dict[str, Column]:
     """Annulus, background and net sums from aperture and annulus sums."""
     with np.errstate(all="ignore"):
@@ -225,7 +240,7 @@ def photometry_columns(
                 columns[name] = Column(centroids[name], "pix")
         if "psf_flux" in centroids:
             columns["psf_flux"] = Column(centroids["psf_flux"], unit)
-    return columns
+    return columns | _further_columns(sums, unit)
 
 
 def table_meta(
@@ -241,6 +256,8 @@ def table_meta(
     radius_inner: float,
     radius_outer: float,
     number_of_integrations: int | None = None,
+    more_radii: Sequence[float] = (),
+    bkg_clip: float | None = None,
 ) -> dict[str, Any]:
     """Describe the photometry table: where the data come from, how they were summed.
 
@@ -252,6 +269,8 @@ def table_meta(
         Radii of aperture and annulus, pixels; quoted as they were given, 4 or 4.0.
     number_of_integrations : int, optional
         Rows of the finished table.
+    more_radii, bkg_clip
+        Further radii, and the clipping of the annulus, if there is any.
 
     Returns
     -------
@@ -269,6 +288,11 @@ def table_meta(
             "Background calculated as the mean in a circular annulus with "
             f"r_inner={radius_inner} pixels and r_outer={radius_outer} pixels."
         )
+        if bkg_clip is not None:
+            apertures += f"  Its pixels are clipped at {bkg_clip:g} sigma."
+        if more_radii:
+            circles = ", ".join(f"r={radius:g}" for radius in more_radii)
+            apertures += f"  Further apertures: {circles} pixels."
     meta: dict[str, Any] = {
         "instrument": instrument,
         "detector": detector,
