@@ -47,6 +47,7 @@ class Case:
     jitter: float = 0.01
     depth: float = 0.01
     seed: int = 1
+    recipe: str = "precise"
 
     def __str__(self) -> str:
         return f"{self.mode}, hits {self.cr_rate:.1%}, jitter {self.jitter:g}, depth {self.depth:g}"
@@ -329,9 +330,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jitters", nargs="+", type=float, default=[0.0, 0.01])
     parser.add_argument("--depths", nargs="*", type=float, default=[])
     parser.add_argument("--seeds", type=int, default=50, help="observations of one depth (50)")
+    parser.add_argument("--recipe", default="precise", help="name or .toml file (precise)")
     parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args(arguments)
     chosen = list(TINY.values()) if "tiny" in args.modes else [CASES[m] for m in args.modes]
+    chosen = [replace(case, recipe=args.recipe) for case in chosen]
     report = Report("precision", args)
     scatter = run_all(
         [
