@@ -129,6 +129,23 @@ def test_spectra_in_the_file_of_their_step(spectra, tmp_path):
     np.testing.assert_array_equal(one, two)
 
 
+def test_file_of_replaced_pixels(spectra, tmp_path):
+    """As the hooks after the step leave them; crfints are as before it."""
+    on = {"pixel_replace": {"skip": False, "save_results": True}}
+    plain, _ = run(spectra, tmp_path / "plain", {}, **on)
+    plan, _ = run(spectra, tmp_path / "hooked", {"pixel_replace.pre_hooks": [copied]}, **on)
+    assert content(tmp_path / "plain") == content(tmp_path / "hooked")
+    run(spectra, tmp_path / "brighter", {"pixel_replace.post_hooks": [brighter]}, **on)
+    for kind, factor in (("pixel_replace", 2), ("crfints", 1)):
+        for name in plan.products[kind]:
+            one, two = (
+                fits.getdata(tmp_path / folder / name, "SCI") for folder in ("plain", "brighter")
+            )
+            assert np.isfinite(one).any()
+            np.testing.assert_array_equal(two, one * np.float32(factor))
+    assert plain.products == plan.products
+
+
 def test_files_that_cannot_be_made_with_hooks_are_refused(spectra):
     steps = {**spectra.steps, "outlier_detection": {"post_hooks": [unchanged]}}
     steps["outlier_detection"]["save_intermediate_results"] = True

@@ -49,9 +49,12 @@ def hooked_graph(
     key = f"job-{label}"
     graph.tasks[key] = job
     bounds = chunk_bounds(member.chunks)
-    cubes = {name: hooked.pixels[name] for name in member.segment.cubes}
-    kinds = {name: "uint32" if name == "dq" else "float32" for name in cubes}
-    groups = [_pieces(graph, cubes, kinds, member.chunks)]
+    groups = [_cubes(graph, hooked.pixels, member)]
+    at = member.program.point_after("pixel_replace")
+    if hooked.replaced is None or all(output.point != at for output in job.outputs):
+        groups.append([[] for _ in bounds])
+    else:
+        groups.append(_cubes(graph, hooked.replaced, member))
     columns = _columns(hooked)
     kinds = {name: "uint32" if name == "DQ" else "float64" for name in columns}
     groups.append(_pieces(graph, columns, kinds, member.chunks))
@@ -71,6 +74,13 @@ def hooked_graph(
     wanted = [key for keys in graph.passes.values() for key in keys]
     graph.tasks, _ = cull(graph.tasks, wanted)
     return graph
+
+
+def _cubes(graph: MemberGraph, dataset: xr.Dataset, member: Member) -> list[list[Any]]:
+    """Name and key of each cube for each chunk."""
+    cubes = {name: dataset[name] for name in member.segment.cubes}
+    kinds = {name: "uint32" if name == "dq" else "float32" for name in cubes}
+    return _pieces(graph, cubes, kinds, member.chunks)
 
 
 def _columns(hooked: HookedMember) -> dict[str, xr.DataArray]:
@@ -126,16 +136,22 @@ def chunk_keys(
     return tasks, pieces
 
 
-def hooked_pass(job: Any, a: int, b: int, cubes: Any, columns: Any, series: Any) -> ChunkResult:
+def hooked_pass(
+    job: Any, a: int, b: int, cubes: Any, replaced: Any, columns: Any, series: Any
+) -> ChunkResult:
     """Task: write what datasets hold for the integrations ``a:b``; give back light curves."""
-    arrays = {name: np.ascontiguousarray(values) for name, values in cubes}
+    arrays, later = (
+        {name: np.ascontiguousarray(values) for name, values in pieces}
+        for pieces in (cubes, replaced)
+    )
+    after = job.program.point_after("pixel_replace") if later else None
     spectra = {name: np.asarray(values) for name, values in columns}
     flagged = np.count_nonzero(arrays["dq"] & np.uint32(OUTLIER), axis=(1, 2))
     rows = {"n_outliers": flagged.astype(np.int64)}
     with task_errors(job.path, a, b):
         for output in job.outputs:
             if output.point is not None:
-                output.put(a, b, arrays)
+                output.put(a, b, later if output.point == after else arrays)
         if spectra:
             job.put_measured(a, b, spectra)
     rows |= {name: np.asarray(values) for name, values in series}

@@ -9,7 +9,7 @@ that what cannot be used is refused before any pixel is read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class HookedMember:
     series : mapping of DataArray
         White light and other light curves by name; names of orders of NIRISS SOSS end with the
         order, as ``white_1``.
+    replaced : Dataset or None
+        Pixels as ``pixel_replace`` and its hooks leave them; None where it is skipped.
     """
 
     pixels: xr.Dataset
@@ -63,6 +65,7 @@ class HookedMember:
     rates: Mapping[int, xr.Dataset] = field(default_factory=dict)
     orders: Mapping[int, xr.Dataset] = field(default_factory=dict)
     series: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    replaced: xr.Dataset | None = None
 
     def series_of(self, ending: str) -> dict[str, xr.DataArray]:
         """Light curves of an order, or of the one that there is, without the ending of names."""
@@ -107,7 +110,7 @@ def check_files(files: Sequence[StepFile]) -> None:
     """Refuse files of single steps that a run with hooks cannot write yet."""
     for file in files:
         if not isinstance(file, (SpectraFile, TableFile)) and not (
-            isinstance(file, CubesFile) and file.kind == "outlier_detection"
+            isinstance(file, CubesFile) and file.kind in ("outlier_detection", "pixel_replace")
         ):
             raise NotYetError(f"{file.kind} files are not written yet by a run with hooks")
 
@@ -132,15 +135,16 @@ def _hooked(plan: Outline, member: Member) -> HookedMember:
         if point is not None:
             dataset = steps.with_stage(dataset, member.program.stages[point - 1])
         dataset = _through(plan, step, "post_hooks", dataset)
+    replaced = None if member.program.point_after("pixel_replace") is None else dataset
     dataset = _through(plan, "extract_1d", "pre_hooks", dataset)
     if member.soss is not None:
-        return _hooked_orders(plan, member, pixels, dataset)
+        return replace(_hooked_orders(plan, member, pixels, dataset), replaced=replaced)
     assert member.spectrum is not None
     spectra = steps.spectra_of(dataset, segment, member.spectrum, plan.token)
     spectra = _through(plan, "extract_1d", "post_hooks", spectra)
     summed = _through(plan, "white_light", "pre_hooks", spectra)
     curves = _measured(plan, member, member.spectrum, summed)
-    return HookedMember(pixels, None, spectra, series=curves)
+    return HookedMember(pixels, None, spectra, series=curves, replaced=replaced)
 
 
 def _measured(
