@@ -173,7 +173,7 @@ def test_automatic_factor(references, orders, seen):
     assert np.linalg.cond(matrix) > 1e11
     used = ~joint.fit.mask
     scaled = (seen.data[0] / seen.median_error)[used]
-    right = joint.fit.right_side(joint.matrices, scaled)
+    right = joint.fit.right_side(joint.fit.weighted(joint.error), scaled)
     exact = np.linalg.solve(matrix, right).astype(np.longdouble)
     for _ in range(5):
         rest = (right - matrix.astype(np.longdouble) @ exact).astype(float)

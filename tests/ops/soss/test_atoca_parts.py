@@ -127,6 +127,22 @@ def test_convolution_widens_a_line():
     assert sigma == pytest.approx(np.sqrt(5), rel=5e-3)
 
 
+def test_convolution_matrix_is_that_of_its_samples():
+    kernel, _ = gaussian_kernel()
+    grid = np.sort(np.random.default_rng(4).uniform(1.05, 1.95, 1500))
+    bounds = (100, 1400)
+    row, at = np.meshgrid(np.arange(*bounds), np.arange(len(grid)), indexing="ij")
+    within = np.abs(kernel.pixel(grid[at], grid[row])) <= kernel.half
+    outermost = np.abs(at - row)[within].max()
+    step = np.concatenate([[0.0], np.diff(grid), [0.0]])
+    left = np.where(at - row > -outermost, step[at], 0.0)
+    right = np.where(at - row < outermost, step[at + 1], 0.0)
+    value = np.where(within, kernel(grid[at], grid[row]), 0.0) * (left + right)
+    expected = value / value.sum(axis=1, keepdims=True)
+    found = convolution_matrix(kernel, grid, bounds).to_csr().toarray()
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-16)
+
+
 def test_convolution_refuses_a_grid_wider_than_the_kernel():
     kernel, _ = gaussian_kernel()
     with pytest.raises(RunError, match="resolution kernel"):

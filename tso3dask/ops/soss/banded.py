@@ -1,5 +1,6 @@
 """Symmetric positive definite systems that are banded in a suitable order of the unknowns.
 
+They serve where pixels of a column differ in wavelength (else: `tso3dask.ops.soss.frontal`).
 The unknowns of the joint solution are not banded in order of wavelength, as a pixel sees two
 wavelengths far apart. In reverse Cuthill-McKee order they are, with a band of varying width. The
 Cholesky factor is kept in panels of columns, each as high as its part of the band.
@@ -7,15 +8,19 @@ Cholesky factor is kept in panels of columns, each as high as its part of the ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tso3dask.ops.soss.engine import Design
+from tso3dask.ops.soss.runs import RunMatrix
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["BandedFactor", "BandedSystem", "smoothness_matrix"]
+__all__ = ["BandedFactor", "BandedSystem", "NormalFactor", "NormalSystem", "smoothness_matrix"]
 
 SMALLEST_PIVOT = 1e-14
 """Pivots below this share of the diagonal are rounding: the system is called ill-conditioned."""
@@ -183,3 +188,68 @@ class BandedSystem:
                 if done >= len(below):
                     break
         return inverses
+
+
+@dataclass(frozen=True)
+class NormalFactor:
+    """Factorised normal equations of a design.
+
+    Parameters
+    ----------
+    design : Design
+        Model of the pixels.
+    matrices : tuple of RunMatrix
+        From the convolved spectrum of each order to pixels over errors.
+    seen : numpy.ndarray
+        Points of the grid that are unknowns.
+    factor : BandedFactor
+        The system.
+    """
+
+    design: Design
+    matrices: tuple[RunMatrix, ...]
+    seen: np.ndarray
+    factor: BandedFactor
+
+    @property
+    def ill_conditioned(self) -> bool:
+        """Whether pivots were lost to rounding."""
+        return self.factor.ill_conditioned
+
+    def solve(self, scaled: np.ndarray) -> np.ndarray:
+        """Spectrum (point, ...) of pixels over their errors (pixel, ...)."""
+        return self.factor.solve(self.design.right_side(self.matrices, scaled)[self.seen])
+
+
+class NormalSystem:
+    """Normal equations of a design for any regularisation factor.
+
+    Parameters
+    ----------
+    design : Design
+        Model of the pixels.
+    matrices : sequence of RunMatrix
+        From the convolved spectrum of each order to pixels over errors.
+    error : numpy.ndarray
+        Errors (pixel,).
+    smoothness : scipy.sparse.csr_matrix
+        Lower half of the regularisation of the points that are `seen`.
+    seen : numpy.ndarray
+        Points of the grid that are unknowns.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        matrices: Sequence[RunMatrix],
+        error: np.ndarray,
+        smoothness: csr_matrix,
+        seen: np.ndarray,
+    ) -> None:
+        self.design, self.matrices, self.seen = design, tuple(matrices), seen
+        normal = design.normal_matrix(error)
+        self.system = BandedSystem(normal[seen][:, seen], smoothness)
+
+    def factorised(self, factor: float) -> NormalFactor:
+        """Cholesky factor for a regularisation factor."""
+        return NormalFactor(self.design, self.matrices, self.seen, self.system.factorised(factor))

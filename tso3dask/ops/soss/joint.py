@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tso3dask.ops.soss.banded import BandedFactor
+from tso3dask.ops.soss.banded import NormalFactor
 from tso3dask.ops.soss.engine import Design, OrderMap, build_design
+from tso3dask.ops.soss.frontal import FrontalFactor
 from tso3dask.ops.soss.kernels import ResolutionKernel
-from tso3dask.ops.soss.runs import SIDES, RunMatrix
+from tso3dask.ops.soss.runs import SIDES
 from tso3dask.ops.soss.tikhonov import FactorTests, RegularisedFit, first_guess, search_factor
 
 __all__ = ["JointOrders", "prepare_joint_orders"]
@@ -30,11 +31,9 @@ class JointOrders:
     ----------
     fit : Design
         Model of the pixels that are fitted.
-    matrices : tuple of RunMatrix
-        From the convolved spectrum of each order to pixels over errors.
     error : numpy.ndarray
         Median errors of the fitted pixels.
-    system : BandedFactor
+    system : FrontalFactor or NormalFactor
         The factorised system.
     traces : tuple of Design
         Model of each order alone in all pixels within any aperture, on the grid of its convolved
@@ -46,9 +45,8 @@ class JointOrders:
     """
 
     fit: Design
-    matrices: tuple[RunMatrix, ...]
     error: np.ndarray
-    system: BandedFactor
+    system: FrontalFactor | NormalFactor
     traces: tuple[Design, ...]
     factor: float
     columns: tuple[Design, ...] = ()
@@ -60,7 +58,7 @@ class JointOrders:
         pixels = self.fit.pixels
         scaled = np.empty((len(pixels), SIDES))
         gather_ratio(data, self.error, pixels, scaled)
-        return self.system.solve(self.fit.right_side(self.matrices, scaled))
+        return self.system.solve(scaled)
 
     def convolved(self, index: int, spectra: np.ndarray) -> np.ndarray:
         """Spectra at the resolution of an order, on the points that its trace model uses."""
@@ -148,7 +146,6 @@ def prepare_joint_orders(
     )
     joint = JointOrders(
         fit=fit,
-        matrices=tuple(final.matrices),
         error=error[used],
         system=system,
         traces=traces,

@@ -70,24 +70,28 @@ class ResolutionKernel:
         samples = np.linspace(-half, half, np.shape(wavelength)[0])
         self._spline = RectBivariateSpline(samples, self.centre, values, bbox=limits)
 
-    def _place(self, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Wavelength of the reference before each centre, and the shares of it and the next."""
+    @property
+    def spline(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cubic spline: knots along pixels and along centres, coefficients (pixel, centre)."""
+        pixels, centres, table = self._spline.tck
+        return pixels, centres, table.reshape(len(pixels) - 4, len(centres) - 4)
+
+    def line(self, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slope and level of the wavelength as a function of the pixels around each centre."""
         at = np.clip(np.searchsorted(self.centre, centre) - 1, 0, len(self.centre) - 2)
         width = self.centre[at + 1] - self.centre[at]
-        return at, (self.centre[at + 1] - centre) / width, (centre - self.centre[at]) / width
+        before, after = (self.centre[at + 1] - centre) / width, (centre - self.centre[at]) / width
+        slope = before * self.slope[at] + after * self.slope[at + 1]
+        return slope, before * self.level[at] + after * self.level[at + 1]
 
     def pixel(self, wavelength: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """Distance of wavelengths from the centres of kernels, in detector pixels."""
-        at, before, after = self._place(centre)
-        slope = before * self.slope[at] + after * self.slope[at + 1]
-        level = before * self.level[at] + after * self.level[at + 1]
+        slope, level = self.line(centre)
         return 1 / slope * wavelength - level / slope
 
     def reach(self, grid: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First point of a grid within each kernel, and the one after the last."""
-        at, before, after = self._place(centre)
-        slope = before * self.slope[at] + after * self.slope[at + 1]
-        level = before * self.level[at] + after * self.level[at + 1]
+        slope, level = self.line(centre)
         ends = np.sort([level - self.half * slope, level + self.half * slope], axis=0)
         start = np.clip(np.searchsorted(grid, ends[0]) - 1, 0, len(grid) - 1)
         end = np.clip(np.searchsorted(grid, ends[1], side="right"), 0, len(grid) - 1)
@@ -137,21 +141,17 @@ def convolution_matrix(
     RunError
         If a kernel is narrower than the steps of the grid.
     """
+    from ._kernels_jit import fill_kernels
+
     centre = grid[slice(*bounds)]
     start, end = kernel.reach(grid, centre)
     pointers = np.concatenate([[0], np.cumsum(end - start)])
-    row = np.repeat(np.arange(len(centre)), end - start)
-    at = np.arange(pointers[-1]) + (start - pointers[:-1])[row]
-    offset = at - (bounds[0] + row)
-    half = int(np.abs(offset).max(initial=0))
-    # trapezoidal rule: half an interval on either side of each sample, but for the outermost
-    step = np.concatenate([[0.0], np.diff(grid), [0.0]])
-    value = 0.5 * (
-        np.where(offset > -half, step[at], 0.0) + np.where(offset < half, step[at + 1], 0.0)
-    )
-    value *= kernel(grid[at], centre[row])
-    total = np.bincount(row, value, len(centre))
-    if not (total > 0).all():
-        where = centre[~(total > 0)][0]
-        raise RunError(f"resolution kernel: no weight on the wavelength grid at {where:.4f} um")
-    return RunMatrix(start, pointers, value / total[row], len(grid))
+    values = np.empty(pointers[-1])
+    line = kernel.line(centre)
+    shape = kernel.half, kernel.smallest, *kernel.spline
+    failed = fill_kernels(grid, bounds[0], *line, start, pointers, *shape, values)
+    if failed >= 0:
+        raise RunError(
+            f"resolution kernel: no weight on the wavelength grid at {centre[failed]:.4f} um"
+        )
+    return RunMatrix(start, pointers, values, len(grid))

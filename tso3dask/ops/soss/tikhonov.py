@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tso3dask.ops.soss.banded import BandedFactor, BandedSystem, smoothness_matrix
+from tso3dask.ops.soss.banded import NormalFactor, NormalSystem, smoothness_matrix
+from tso3dask.ops.soss.columns import ColumnModel
 from tso3dask.ops.soss.engine import Design
+from tso3dask.ops.soss.frontal import FrontalFactor, FrontalSystem
 
 __all__ = ["FactorTests", "RegularisedFit", "best_factor", "first_guess", "search_factor"]
 
@@ -47,17 +49,19 @@ class RegularisedFit:
         self.matrices = design.weighted(error)
         self.right = design.right_side(self.matrices, self.scaled)
         self.seen = self.right != 0 if drop_unseen else np.ones(len(self.right), dtype=bool)
-        normal, smoothness = design.normal_matrix(error), smoothness_matrix(design.grid)
-        if not self.seen.all():
-            normal = normal[self.seen][:, self.seen]
-            smoothness = smoothness[self.seen][:, self.seen]
-        self.system = BandedSystem(normal, smoothness)
+        smoothness = smoothness_matrix(design.grid)[self.seen][:, self.seen]
+        columns = ColumnModel.of(design, error) if self.seen.any() else None
+        self.system: FrontalSystem | NormalSystem
+        if columns is None:
+            self.system = NormalSystem(design, self.matrices, error, smoothness, self.seen)
+        else:
+            self.system = FrontalSystem(columns, smoothness, self.seen)
 
-    def solve(self, factor: float) -> tuple[np.ndarray, BandedFactor]:
+    def solve(self, factor: float) -> tuple[np.ndarray, FrontalFactor | NormalFactor]:
         """Spectrum (grid point,) and the factorised system it comes from."""
         system = self.system.factorised(factor)
-        solution = np.full(len(self.right), np.nan)
-        solution[self.seen] = system.solve(self.right[self.seen])
+        solution = np.full(len(self.seen), np.nan)
+        solution[self.seen] = system.solve(self.scaled)
         return solution, system
 
     def residual(self, solution: np.ndarray) -> np.ndarray:
