@@ -4,12 +4,16 @@
 
 Figures are seconds in one thread: ``preparation`` is what is done once per segment (wavelength
 grid, regularisation, matrices), ``spectra`` the model and sums of all integrations. ``--jwst N``
-runs the field's own engine on the same segment, as far as its first N integrations.
+runs the field's own engine on the same segment, as far as its first N integrations; what it takes
+for one is the difference of N and of the first alone. ``--whole N`` also runs all of calwebb_tso3
+on N simulated integrations in two segments, in a process of its own. jwst is not run on them: its
+preparation and its time for an integration give what its model alone would take.
 """
 
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from _common import Figure, Report, clock, jwst_option, once, options, ratios, summary
+from pipeline import TSO3DASK, measure, process
 
 from tso3dask.ops.soss.box import box_weights
 from tso3dask.ops.soss.kernels import ResolutionKernel
@@ -39,7 +44,12 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 TIKFAC = 6e-10
-"""Regularisation of orders 1 and 2 wherever spectra are compared."""
+"""Regularisation of orders 1 and 2 where spectra are compared on a coarse grid."""
+COARSE = 1e-3
+"""Tolerance from which on a grid is coarse, so that jwst prepares it within a minute."""
+SEGMENTS = 2
+"""Of a whole run."""
+SECONDS = ("min", "median", "cpu")
 
 WIDTH = 40.0
 PEAK = 2e4
@@ -266,8 +276,8 @@ def both_ratios(figures: dict[str, Figure]) -> dict[str, float]:
     return found
 
 
-def run_mode(report: Report, mode: str, args: Any) -> None:
-    """Time one array."""
+def run_mode(report: Report, mode: str, args: Any, whole: Figure | None) -> None:
+    """Time one array; `whole` is what a whole run takes."""
     shape, numbers = MODES[mode]["shape"], MODES[mode]["orders"]
     optics = SossOptics(shape, PWCPOS_COMMANDED + 0.02)
     references = make_references(optics, numbers)
@@ -302,8 +312,16 @@ def run_mode(report: Report, mode: str, args: Any) -> None:
         grid_points=len(model.grid),
         ratios=ratios(figures, [("spectra", "copy"), ("preparation", "spectra")]),
     )
+    found = {"tso3dask": whole} if whole else {}
     if args.jwst:
-        beside_jwst(report, mode, references, segment, prepare, args)
+        once_jwst, each_jwst = beside_jwst(report, mode, references, segment, prepare, args)
+        if whole:
+            found["jwst, extrapolated"] = {
+                key: SEGMENTS * once_jwst[key] + args.whole * each_jwst[key] for key in SECONDS
+            }
+    if whole:
+        case = f"{mode}, whole run of {args.whole} integrations"
+        report.add(case, found, ratios=ratios(found, [("jwst, extrapolated", "tso3dask")]))
 
 
 def beside_jwst(
@@ -313,40 +331,64 @@ def beside_jwst(
     segment: Segment,
     prepare: Callable[..., Any],
     args: Any,
-) -> None:
-    """Time and compare both preparations, then both extractions of the first integrations."""
+) -> tuple[Figure, Figure]:
+    """Time and compare both preparations, then one integration of both.
+
+    Returns what the preparation and an integration take jwst.
+    """
     import logging
 
     logging.disable(logging.INFO)
+    count = max(2, min(args.jwst, args.integrations))
+    automatic = None if mode != "tiny" else TIKFAC
     peer = Peer(mode, references, args.rtol)
-    count = min(args.jwst, args.integrations)
-    part = segment.data[:count], segment.error[:count]
     model = prepare()
     figures = {"tso3dask": clock(prepare, 3) | peak_mb(prepare)}
-    figures["jwst"], _ = once_with_peak(
-        lambda: peer.prepare(segment, None if mode != "tiny" else TIKFAC)
-    )
+    figures["jwst"], _ = once_with_peak(lambda: peer.prepare(segment, automatic))
     report.add(
         f"{mode}, preparation, beside jwst",
         figures,
         shape=segment.data.shape,
+        grid_points=len(model.grid),
         ratios=both_ratios(figures),
         agreement=compare_preparations(peer, model),
     )
-    if mode != "tiny":  # what is chosen by itself may hang on rounding
+    all_of_them = clock(lambda: model.solve(segment.data, segment.error), 3)
+    (first, _), (more, theirs) = (
+        once_with_peak(lambda size=size: peer.spectra(segment, size)) for size in (1, count)
+    )
+    each = {
+        "tso3dask": {key: all_of_them[key] / args.integrations for key in SECONDS},
+        "jwst": {key: (more[key] - first[key]) / (count - 1) for key in SECONDS},
+    }
+    if automatic is None and args.rtol >= COARSE:  # a small factor is rounding in a dense inverse
         model = prepare(TIKFAC)
         peer = Peer(mode, references, args.rtol)  # the other keeps its inverse
         peer.prepare(segment, TIKFAC)
-    figures = {"tso3dask": clock(lambda: model.solve(*part), 3)}
-    figures["tso3dask"] |= peak_mb(lambda: model.solve(*part))
-    figures["jwst"], theirs = once_with_peak(lambda: peer.spectra(segment, count))
+        theirs = peer.spectra(segment, count)
     report.add(
-        f"{mode}, {count} integrations, beside jwst",
-        figures,
-        shape=part[0].shape,
-        ratios=both_ratios(figures),
-        agreement=compare(theirs, model.solve(*part), references),
+        f"{mode}, one integration, beside jwst",
+        each,
+        shape=segment.data[:count].shape,
+        ratios=both_ratios(each),
+        agreement=compare(
+            theirs, model.solve(segment.data[:count], segment.error[:count]), references
+        ),
     )
+    return figures["jwst"], each["jwst"]
+
+
+def whole_run(mode: str, args: Any) -> Figure:
+    """Run calwebb_tso3 on a simulation; seconds and peak memory."""
+    with tempfile.TemporaryDirectory(prefix="tso3dask-benchmark.", dir=args.folder) as name:
+        work = Path(name)
+        log, given = work / "run.log", work / "input"
+        words = ["--subarray", mode, "--nints", str(args.whole), "--segments", str(SEGMENTS)]
+        process([*TSO3DASK, "simulate", "nis_soss", "-o", given, *words], log)
+        (association,) = given.glob("*_asn.json")
+        run = [*TSO3DASK, "run", association, "--params", given / "steps.json", "--no-plots"]
+        run += ["-o", work / "products", f"--steps.extract_1d.soss_rtol={args.rtol}"]
+        return measure([process(run, log)])
 
 
 def compare_preparations(peer: Peer, model: Any) -> dict[str, Any]:
@@ -367,11 +409,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--integrations", type=int, default=20)
     parser.add_argument("--bad", type=float, default=0.002, help="fraction of lost pixels")
     parser.add_argument("--rtol", type=float, default=1e-2, help="tolerance of the wavelength grid")
+    parser.add_argument("--whole", type=int, default=0, metavar="N", help="run N integrations, too")
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
     jwst_option(parser)
     args = parser.parse_args(argv)
     report = Report("soss", args)
+    # Children come first: the peak that the system reports is at least that of this process.
+    wholes = {mode: whole_run(mode, args) for mode in args.modes if args.whole and mode != "tiny"}
     for mode in args.modes:
-        run_mode(report, mode, args)
+        run_mode(report, mode, args, wholes.get(mode))
     report.write()
 
 

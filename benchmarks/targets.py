@@ -31,6 +31,7 @@ SIZES: dict[str, dict[str, list[str]]] = {
         "scaling": ["--shape", "30", "8", "16", "--photometry", "4", "--rounds", "1000",
                     "--repeat", "1"],
         "pipeline": ["--cases", "mir_lrs-slitless:30:26x20", "--no-warm-up", "--repeat", "1"],
+        "soss": ["--modes", "tiny", "--integrations", "2", "--repeat", "1"],
     },
     "small": {
         "outliers": ["--shape", "64", "256", "2048"],
@@ -40,6 +41,7 @@ SIZES: dict[str, dict[str, list[str]]] = {
         "pipeline": ["--cases", "mir_lrs-slitless:50", "mir_lrs-slitless:560", "nrc_tsimage:400",
                      "nrc_tsimage:4000", "nrc_tsgrism:32", "--memory-case", "nrs_prism:160",
                      "--repeat", "2"],
+        "soss": ["--integrations", "32", "--repeat", "3", "--whole", "30"],
     },
     "full": {
         "outliers": ["--shape", "160", "256", "2048"],
@@ -48,9 +50,10 @@ SIZES: dict[str, dict[str, list[str]]] = {
         "scaling": ["--shape", "160", "256", "2048", "--plan-integrations", "1000000"],
         "pipeline": ["--cases", "mir_lrs-slitless:50", "mir_lrs-slitless:2900", "nrc_tsimage:400",
                      "nrc_tsimage:21000", "nrc_tsgrism:165", "--memory-case", "nrs_prism:600"],
+        "soss": ["--integrations", "32", "--repeat", "3", "--whole", "200", "--rtol", "1e-4"],
     },
 }  # fmt: skip
-BESIDE_JWST = {"outliers": "30", "photometry": "100", "extraction": "2"}
+BESIDE_JWST = {"outliers": "30", "photometry": "100", "extraction": "2", "soss": "3"}
 SMALL_MB = 60
 
 
@@ -121,6 +124,9 @@ def targets(results: Results) -> list[Target]:
     def poly(case: Case) -> bool:
         return "poly" in case["case"]
 
+    def soss(*words: str) -> Callable[[Case], bool]:
+        return lambda case: all(word in case["case"] for word in words)
+
     return [
         Target("rolling median / copy of SCI", "<= 5",
                ratio(results, "outliers", "rolling median / copy of sci, CPU")),
@@ -149,6 +155,16 @@ def targets(results: Results) -> list[Target]:
                figure(results, "pipeline", "tso3dask", "peak_mb", lambda case: True)),
         Target("peak memory, 8x / 1x integrations", "<= 1.1",
                ratio(results, "pipeline", "8x / 1x, peak")),
+        Target("SOSS, preparation of a segment, jwst / tso3dask", ">= 10",
+               ratio(results, "soss", peer, soss("SUBSTRIP", "preparation"))),
+        Target("SOSS, an integration of SUBSTRIP96, jwst / tso3dask", ">= 30",
+               ratio(results, "soss", peer, soss("SUBSTRIP96", "one integration"))),
+        Target("SOSS, an integration of SUBSTRIP256, jwst / tso3dask", ">= 80",
+               ratio(results, "soss", peer, soss("SUBSTRIP256", "one integration"))),
+        Target("SOSS, whole run, model of jwst alone, extrapolated / tso3dask", ">= 30",
+               ratio(results, "soss", "jwst, extrapolated / tso3dask, CPU")),
+        Target("SOSS, peak memory of a whole run, MB", "<= 1500",
+               figure(results, "soss", "tso3dask", "peak_mb", soss("whole run"))),
         Target("plan of many integrations, s of CPU, with imports", "<= 2",
                figure(results, "scaling", "plan, with imports", "cpu", lambda case: True)),
         Target("one / two threads, wall, kernels in memory", ">= 1.6",

@@ -186,6 +186,15 @@ def print_table(truth: dict[int, Truth], spectra: dict[str, dict[int, Spectra]])
         print(f"| {order} | {low}-{high} | {injected} | {' | '.join(shares + biases)} |")
 
 
+def print_differences(ours: dict[int, Spectra], theirs: dict[int, Spectra]) -> None:
+    """Print the largest and the median difference of fluxes, over the larger of flux and error."""
+    for order, found in ours.items():
+        other = theirs[order]
+        share = np.abs(found.flux - other.flux) / np.maximum(np.abs(other.flux), other.error)
+        largest, median = np.nanmax(share), np.nanmedian(share)
+        print(f"order {order}: largest difference {largest:.1g}, median {median:.1g}")
+
+
 def draw(truth: dict[int, Truth], spectra: dict[str, dict[int, Spectra]]) -> None:
     """Write docs/images/soss_truth.png."""
     mpl.use("Agg")
@@ -243,6 +252,8 @@ def main(folder: Path) -> None:
     truth = read_truth(folder)
     spectra = {name: read_spectra(path) for name, path in paths.items()}
     print_table(truth, spectra)
+    if "jwst" in spectra:
+        print_differences(spectra["model"], spectra["jwst"])
     draw(truth, spectra)
 
 
