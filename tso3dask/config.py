@@ -25,6 +25,7 @@ from tso3dask.step_table import (
     OutlierDetection,
     Photom,
     PixelReplace,
+    Regressors,
     StepParameters,
     TsoPhotometry,
     WhiteLight,
@@ -42,6 +43,7 @@ __all__ = [
     "Photom",
     "PipelineParameters",
     "PixelReplace",
+    "Regressors",
     "StepParameters",
     "Support",
     "TsoPhotometry",
@@ -111,6 +113,7 @@ class PipelineParameters:
     photom: Photom = field(default_factory=Photom)
     white_light: WhiteLight = field(default_factory=WhiteLight)
     light_curves: LightCurveParameters = field(default_factory=LightCurveParameters)
+    regressors: Regressors = field(default_factory=Regressors)
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)

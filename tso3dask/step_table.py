@@ -21,6 +21,7 @@ __all__ = [
     "OutlierDetection",
     "Photom",
     "PixelReplace",
+    "Regressors",
     "StepParameters",
     "TsoPhotometry",
     "WhiteLight",
@@ -392,6 +393,14 @@ class LightCurveParameters(OwnTable):
     max_wavelength: float | None = _own("float", None, "longest wavelength of all channels, um")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Regressors(OwnTable):
+    """What may go with the light curve, on its time axis: the product `_regressors.ecsv`."""
+
+    step: ClassVar[str] = "regressors"
+    class_name: ClassVar[str] = "RegressorsStep"
+
+
 _CLASSES: tuple[type[StepParameters], ...] = (
     OutlierDetection,
     TsoPhotometry,
@@ -401,6 +410,7 @@ _CLASSES: tuple[type[StepParameters], ...] = (
     Photom,
     WhiteLight,
     LightCurveParameters,
+    Regressors,
 )
 
 STEPS: dict[str, type[StepParameters]] = {cls.step: cls for cls in _CLASSES}

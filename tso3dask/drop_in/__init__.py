@@ -16,6 +16,7 @@ _PUBLIC = {
     "OutlierDetectionStep": "steps",
     "PhotomStep": "steps",
     "PixelReplaceStep": "steps",
+    "RegressorsStep": "steps",
     "TSOPhotometryStep": "steps",
     "Tso3Pipeline": "pipeline",
     "WhiteLightStep": "steps",
@@ -28,6 +29,7 @@ __all__ = [
     "OutlierDetectionStep",
     "PhotomStep",
     "PixelReplaceStep",
+    "RegressorsStep",
     "TSOPhotometryStep",
     "Tso3Pipeline",
     "WhiteLightStep",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         OutlierDetectionStep,
         PhotomStep,
         PixelReplaceStep,
+        RegressorsStep,
         TSOPhotometryStep,
         WhiteLightStep,
     )

@@ -23,6 +23,7 @@ CLASSES = {
     "photom": "jwst.photom.photom_step.PhotomStep",
     "white_light": "jwst.white_light.white_light_step.WhiteLightStep",
     "light_curves": "tso3dask.drop_in.LightCurvesStep",
+    "regressors": "tso3dask.drop_in.RegressorsStep",
     "pipeline": "jwst.pipeline.calwebb_tso3.Tso3Pipeline",
 }
 """Names under which parameter files know the classes."""

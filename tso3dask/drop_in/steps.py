@@ -30,6 +30,7 @@ __all__ = [
     "OutlierDetectionStep",
     "PhotomStep",
     "PixelReplaceStep",
+    "RegressorsStep",
     "TSOPhotometryStep",
     "WhiteLightStep",
 ]
@@ -196,6 +197,12 @@ class AdaptiveTraceModelStep(_NotAlone):
     step = "adaptive_trace_model"
 
 
+class RegressorsStep(_NotAlone):
+    """Tabulate what may go with the light curve."""
+
+    step = "regressors"
+
+
 class PhotomStep(Step):
     """Calibrate NIRISS SOSS spectra; `run` takes and returns a TSOMultiSpecModel."""
 
@@ -223,6 +230,7 @@ STEP_CLASSES: dict[str, type[Step]] = {
         PhotomStep,
         WhiteLightStep,
         LightCurvesStep,
+        RegressorsStep,
     )
 }
 """Step classes by the names of the steps, in the order in which they run."""

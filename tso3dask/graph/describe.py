@@ -59,6 +59,8 @@ def _columns(plan: Outline, kind: str) -> int:
     """Columns of a table, about."""
     if kind == "phot":
         return 21
+    if kind == "regressors":
+        return 2 + 9 * len({member.segment.detector for member in plan.members})
     if kind == "speclc":
         return 2 + 2 * sum(map(len, plan.channels.values()))
     step = plan.parameters.white_light

@@ -20,6 +20,7 @@ from tso3dask.graph.imaging import ImagingJob
 from tso3dask.graph.lazy_photometry import in_a_row, photometry_dataset
 from tso3dask.graph.lazy_spectra import measured_curves, spectrum_dataset
 from tso3dask.graph.program import Program
+from tso3dask.graph.regressors import regressor_dataset
 from tso3dask.graph.stages import median_prologue
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ _MAKERS = {
     "phot": phot,
     "whtlt": whtlt,
     "speclc": channel_dataset,
+    "regressors": regressor_dataset,
 }
 
 

@@ -176,6 +176,8 @@ class Outline:
                 out["whtlt"] = [self.names.whtlt]
             if not self.parameters.light_curves.skip:
                 out["speclc"] = [self.names.speclc]
+        if not self.parameters.regressors.skip and ("phot" in out or "x1dints" in out):
+            out["regressors"] = [self.names.regressors]
         for file in self.files:
             out.setdefault(file.kind, []).append(file.name)
         return out

@@ -24,6 +24,7 @@ from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.program import Program, Source
+from tso3dask.graph.regressors import check_regressors
 from tso3dask.graph.relevance import left_out, needed_references
 from tso3dask.graph.replacement import Replacement, member_replacements, trace_model_status
 from tso3dask.graph.soss import SossSetup, soss_setups
@@ -101,6 +102,17 @@ class Plan(Outline):
         return lazy.channel_dataset(self)
 
     @cached_property
+    def regressors(self) -> xr.Dataset:
+        """Place, width, brightness and background of the target, and numbers of bad pixels.
+
+        Made by the step of this name; the models of the exposures are computed when it is asked
+        for.
+        """
+        from tso3dask.graph import lazy
+
+        return lazy.regressor_dataset(self)
+
+    @cached_property
     def replaced(self) -> xr.DataTree:
         """Pixels as ``pixel_replace`` leaves them, lazy; spectra are extracted from these.
 
@@ -117,6 +129,7 @@ class Plan(Outline):
         """
         _ = self.files
         check_curves(self)
+        check_regressors(self)
         if self.parameters.hooks:
             from tso3dask.graph import lazy
 

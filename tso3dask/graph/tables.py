@@ -26,7 +26,7 @@ _SERIES = {
 }
 """Light curves that tasks measure, and what the white-light table calls them."""
 
-TABLES = ("phot", "whtlt", "speclc")
+TABLES = ("phot", "whtlt", "speclc", "regressors")
 """Products that are tables, in the order in which they are written."""
 
 COUNTS = ("n_outliers", "flagged_fraction", "n_replaced", "replaced_fraction")
@@ -197,6 +197,11 @@ def table_meta(plan: Outline, kind: str, members: Sequence[Member] | None = None
     keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
     words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
     meta: dict[str, Any] = {key: _joined(members, words.get(key, key.upper())) for key in keys}
+    if kind == "regressors":
+        from tso3dask.graph.regressors import regressor_meta
+
+        light_curve = "phot" if plan.kind == "imaging" else "whtlt"
+        return {**table_meta(plan, light_curve, members), **regressor_meta(plan)}
     if kind == "speclc":
         from tso3dask.graph.channels import channel_meta
 
@@ -288,4 +293,8 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
         from tso3dask.graph.channels import channel_table
 
         tables["speclc"] = channel_table(plan, rows)
+    if "regressors" in plan.products:
+        from tso3dask.graph.regressors import regressor_columns
+
+        tables["regressors"] = regressor_columns(plan, rows)
     return tables

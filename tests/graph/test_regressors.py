@@ -1,0 +1,87 @@
+"""Regressors: on the light curve's time axis, the same from a run and lazily."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tso3dask as tso3
+from tso3dask.errors import NotYetError
+from tso3dask.io.tables import read_table
+
+WANTED = {
+    "outlier_detection": {"nan_aware": True, "scale_brightness": True},
+    "pixel_replace": {"skip": False, "algorithm": "temporal"},
+    "regressors": {"skip": False},
+}
+COUNTED = ("n_outliers", "flagged_fraction", "n_replaced", "replaced_fraction")
+
+
+def steps_of(observation, wanted=None):
+    steps = {step: dict(values) for step, values in observation.steps.items()}
+    for step, values in (wanted or WANTED).items():
+        steps[step] = {**steps.get(step, {}), **values}
+    return steps
+
+
+@pytest.fixture(scope="module")
+def observations(spectra, images, detectors):
+    return {"spectra": spectra, "images": images, "detectors": detectors}
+
+
+@pytest.mark.parametrize("kind", ["spectra", "images", "detectors"])
+def test_run_and_lazy_table(observations, kind, tmp_path):
+    made = observations[kind]
+    plan = tso3.plan(made.asn, steps_of(made))
+    result = plan.run(tmp_path)
+    (path,) = result.products["regressors"]
+    table = read_table(path)
+    curve = read_table(result.products["phot" if kind == "images" else "whtlt"][0])
+    times = [name for name in table.colnames if name.startswith(("MJD", "BJD"))]
+    for name in times:
+        np.testing.assert_array_equal(table[name], curve[name])
+    endings = ["_NRS1", "_NRS2"] if kind == "detectors" else [""]
+    for ending in endings:
+        names = {n.removesuffix(ending) for n in table.colnames if n.endswith(ending)}
+        assert {"shift_x", "shift_y", "brightness", *COUNTED} <= names
+        shares = [table[f"{n}{ending}"] for n in ("flagged_fraction", "replaced_fraction")]
+        for share in shares:
+            assert np.all((np.asarray(share) >= 0) & (np.asarray(share) < 0.2))
+        assert np.asarray(table[f"n_outliers{ending}"]).sum() > 0
+    counts = sum(entry["n_outliers"] for entry in result.outliers)
+    assert sum(np.asarray(table[f"n_outliers{e}"]).sum() for e in endings) == counts
+    lazy = plan.compute("regressors", scheduler="synchronous")[0]
+    assert list(lazy) == table.colnames
+    for name in table.colnames:
+        values = getattr(table[name], "value", table[name])
+        np.testing.assert_allclose(lazy[name], values, rtol=1e-12)
+    data = pd.read_csv(path, comment="#", sep=r"\s+")
+    assert list(data.columns) == table.colnames
+    assert table.meta.get("dispersion_axis") == {"spectra": "y", "detectors": "x"}.get(kind)
+
+
+def test_jitter_that_was_put_in_is_found(made, tmp_path):
+    simulated = made("nrc_tsimage", nints=30, segments=2, shape=(32, 32), jitter=0.05, cr_rate=0.0)
+    plan = tso3.plan(simulated.asn, steps_of(simulated, {"regressors": {"skip": False}}))
+    table = read_table(plan.run(tmp_path).products["regressors"][0])
+    with np.load(simulated.truth_path) as truth:
+        for axis in "xy":
+            found = np.asarray(table[f"shift_{axis}"])
+            expected = truth[f"jitter_{axis}"] - np.median(truth[f"jitter_{axis}"])
+            np.testing.assert_allclose(found - np.median(found), expected, atol=0.015)
+
+
+def test_without_outlier_detection_there_are_no_counts(spectra, tmp_path):
+    wanted = {"outlier_detection": {"skip": True}, "regressors": {"skip": False}}
+    plan = tso3.plan(spectra.asn, steps_of(spectra, wanted))
+    table = read_table(plan.run(tmp_path).products["regressors"][0])
+    assert "shift_x" in table.colnames
+    assert list(plan.regressors) == table.colnames
+
+
+def test_not_with_hooks(spectra):
+    steps = steps_of(spectra, {"regressors": {"skip": False}})
+    steps["extract_1d"]["pre_hooks"] = [lambda dataset: dataset]
+    with pytest.raises(NotYetError, match=r"regressors|model"):
+        tso3.plan(spectra.asn, steps)
