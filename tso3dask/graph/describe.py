@@ -69,7 +69,10 @@ def _columns(plan: Outline, kind: str) -> int:
 
 def _mode_text(plan: Outline) -> str:
     text = _MODES[plan.kind]
-    return text.replace("extract_1d", "pixel_replace, extract_1d") if plan.replaces else text
+    for measuring in ("extract_1d", "tso_photometry"):
+        if plan.replaces:
+            text = text.replace(measuring, f"pixel_replace, {measuring}")
+    return text
 
 
 def plan_rows(plan: Outline) -> list[tuple[str, str]]:
