@@ -116,12 +116,21 @@ FIT_BYTES = 8 * 10**6
 """Bytes of SCI that a fit holds at a time."""
 
 
-def fit_chunk(model: ExposureModel, source: Source, member: int, a: int, b: int) -> ChunkResult:
-    """Task: numbers of the integrations ``a:b`` of a segment."""
-    from tso3dask.ops.model_fit import fit_integrations, fit_plan
+def fit_chunk(
+    model: ExposureModel, source: Source, growth: bool, member: int, a: int, b: int
+) -> ChunkResult:
+    """Task: numbers of the integrations ``a:b`` of a segment.
+
+    Beside those of the model, ``scatter`` and ``left_out`` of the fit, ``dispersion_shift``, and
+    with `growth` the light within distances from the centre in steps of half a pixel.
+    """
+    from tso3dask.ops.dispersion import dispersion_shift, shifts_along
+    from tso3dask.ops.model_fit import fit_integrations, fit_plan, sum_labels
 
     with task_errors(source.path, a, b):
-        plan = fit_plan(model)
+        labels, n_columns = sum_labels(model, growth)
+        plan = fit_plan(model, labels)
+        measure = dispersion_shift(model) if n_columns else None
         rows, columns = plan.window
         step = max(1, FIT_BYTES // (4 * (rows.stop - rows.start) * source.shape[2]))
         found = []
@@ -131,7 +140,14 @@ def fit_chunk(model: ExposureModel, source: Source, member: int, a: int, b: int)
                 np.ascontiguousarray(source.array(n).read_region(first, last, rows, columns))
                 for n in ("sci", "dq")
             )
-            found.append(fit_integrations(plan, sci, dq))
+            numbers = fit_integrations(plan, sci, dq)
+            sums = numbers.pop("sums", np.empty((last - first, 0)))
+            if measure is not None:
+                spectra, brightness = sums[:, :n_columns], numbers["brightness"]
+                numbers["dispersion_shift"] = shifts_along(measure, spectra, brightness)
+            if growth:
+                numbers["growth"] = np.cumsum(sums[:, n_columns:], axis=1)
+            found.append(numbers)
         numbers = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     return ChunkResult(member, a, b, numbers)
 
@@ -184,6 +200,7 @@ def modelled_plan(
         return plan
     graph: dict[Any, Any] = {}
     wanted: list[Any] = []
+    growth = bool(getattr(plan.parameters.extract_1d, "optimize_aperture", False))
     groups = exposures_of(plan)
     for group in groups:
         exposure = describe_exposure(group, plan.kind == "imaging")
@@ -195,8 +212,9 @@ def modelled_plan(
         for member in group:
             fits = []
             for a, b in chunk_bounds(member.chunks):
-                entry = f"fit-{member.label}-{name}-{a:07d}-{b:07d}"
-                task: Any = (fit_chunk, key, member.program.source, member.index, a, b)
+                entry = f"fit{'-growth' * growth}-{member.label}-{name}-{a:07d}-{b:07d}"
+                source = member.program.source
+                task: Any = (fit_chunk, key, source, growth, member.index, a, b)
                 stored = None if journal is None else journal.load(entry)
                 if journal is not None:
                     task = stored if stored is not None else (kept, journal, entry, task)

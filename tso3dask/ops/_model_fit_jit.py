@@ -21,15 +21,23 @@ _MAD = 1.4826
 
 @helper  # one order of operations: a compiled loop may be there twice, for arrays that overlap
 def _residuals(
-    values: np.ndarray, basis: np.ndarray, p: np.ndarray, limit: float, out: np.ndarray
+    values: np.ndarray,
+    basis: np.ndarray,
+    p: np.ndarray,
+    limit: float,
+    tolerance: float,
+    out: np.ndarray,
 ) -> None:
-    """Residuals in units of the error, NaN where they are over the limit or not finite."""
+    """Residuals in units of the error, NaN where they are over the limit or not finite.
+
+    The limit grows with the light of the source times `tolerance`.
+    """
     a0, a1, a2, a3, a4 = basis[0], basis[1], basis[2], basis[3], basis[4]
     p0, p1, p2, p3, p4 = p[0], p[1], p[2], p[3], p[4]
-    most = np.float32(limit)
+    most, share = np.float32(limit), np.float32(tolerance)
     for i in range(values.size):
         v = values[i] - (p0 * a0[i] + p1 * a1[i] + p2 * a2[i] + p3 * a3[i] + p4 * a4[i])
-        out[i] = v if abs(v) <= most else np.float32(np.nan)
+        out[i] = v if abs(v) <= most + share * abs(a0[i]) else np.float32(np.nan)
 
 
 @helper
@@ -140,7 +148,7 @@ def _start(
         if np.isfinite(v):
             cell[n] = v
             n += 1
-    if 10 * n < core.size:
+    if n == 0 or 10 * n < core.size:
         return False
     p[0] = np.median(cell[:n])
     return True
@@ -206,7 +214,7 @@ def fit_integrations(
     sky: np.ndarray,
     some: np.ndarray,
     clip: float,
-    rounds: int,
+    tolerances: np.ndarray,
     plain: np.ndarray,
     labels: np.ndarray,
     numbers: np.ndarray,
@@ -232,10 +240,10 @@ def fit_integrations(
         for i in range(size):
             unusable += not np.isfinite(values[i]) and basis[1, i] != 0
         good = True
-        for _ in range(rounds):
+        for tolerance in tolerances:
             single[:] = p
             scatter = _scatter(values, basis, single, some, cell)
-            _residuals(values, basis, single, clip * scatter, residuals)
+            _residuals(values, basis, single, clip * scatter, tolerance, residuals)
             _gradient(residuals, basis, right)
             left_out = _without(residuals, basis, normal, matrix)
             good = matrix[0, 0] > 0.02 * normal[0, 0] and _solve(matrix, right, free, step)
@@ -254,5 +262,5 @@ def fit_integrations(
         if labels.shape[0]:
             sums[n] = 0
             single[:] = p
-            _residuals(values, basis, single, clip * scatter, residuals)
+            _residuals(values, basis, single, clip * scatter, tolerances[-1], residuals)
             _sums(sci[n], residuals, plain, p, labels, sums[n])

@@ -8,8 +8,9 @@ pixel, the numbers of an integration minimise
 over brightness ``b``, background ``B``, shifts ``y, x`` and width ``w``, which is linear in ``b, B,
 b y, b x, b w``. The errors are those of the model, the same for all integrations, so that noise
 of a pixel does not weigh it. Pixels further off than `CLIP` times the robust scatter of the
-residuals are left out, anew in each of `ROUNDS` rounds, so that hits do not matter; the first
-round starts from medians of ratios. A large change of brightness is no outlier: it is fitted.
+residuals are left out, anew in each round, so that hits do not matter; the first round starts from
+medians of ratios and allows for light that is elsewhere (`TOLERANCES`). A large change of
+brightness is no outlier: it is fitted.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ __all__ = [
     "fit_plan",
     "fit_window",
     "grown",
+    "sum_labels",
     "useful_numbers",
 ]
 
 CLIP = 5.0
 """Residuals left out of a fit, in units of their robust scatter."""
 
-ROUNDS = 4
-"""Rounds of clipping and fitting."""
+TOLERANCES = (0.3, 0.1, 0.02, 0.005)
+"""Light of the source, relative to the model, that may be off besides, in each round."""
 
 MARGIN = 6
 """Pixels around the light of the target that tell the background."""
@@ -46,6 +48,9 @@ _SOME = 4096
 
 _LARGEST_ERROR = 0.1
 """Error of a shift or width, pixels and square pixels, above which it is not fitted."""
+
+_NOISE_GAIN = (0.9, 3.2)
+"""Variance that noise of an image adds to its gradient and curvature: that of the differences."""
 
 BAD_BITS = 1
 """DQ bits of pixels that are not used: DO_NOT_USE."""
@@ -162,11 +167,11 @@ def fit_plan(model: ExposureModel, labels: npt.NDArray[np.int32] | None = None) 
     near = np.zeros_like(model.region)
     near[window] = model.region[window]
     dark = np.flatnonzero(~grown(near)[window].ravel() & (inverse > 0))
-    if labels is None:
+    if labels is None or not labels.size:
         groups, plain, n_sums = np.empty((0, 0), np.int32), np.empty((5, 0), np.float32), 0
     else:
         groups = labels[(slice(None), *window)].reshape(len(labels), -1).astype(np.int32)
-        n_sums = int(labels.max()) + 1
+        n_sums = int(labels.max(initial=-1)) + 1
     return FitPlan(
         window=window,
         basis=basis,
@@ -180,6 +185,45 @@ def fit_plan(model: ExposureModel, labels: npt.NDArray[np.int32] | None = None) 
         labels=np.ascontiguousarray(groups),
         n_sums=n_sums,
     )
+
+
+def sum_labels(model: ExposureModel, growth: bool) -> tuple[npt.NDArray[np.int32], int]:
+    """Sums of light that are taken while integrations are fitted.
+
+    Parameters
+    ----------
+    model : ExposureModel
+        Its region and centre.
+    growth : bool
+        Take sums by distance from the centre too.
+
+    Returns
+    -------
+    labels : (group, y, x) int32
+        For `fit_plan`.
+    columns : int
+        Sums across the trace, which come first: one per column, 0 for images. Those that follow
+        belong to rings, in steps of half a pixel, around the centre of the source or on both
+        sides of that of the trace.
+    """
+    shape = model.image.shape
+    y, x = np.indices(shape)
+    if model.dispaxis:
+        along, across = (x, y) if model.dispaxis == 1 else (y, x)
+        columns = shape[2 - model.dispaxis]
+        distance = np.abs(across - model.centre[along])
+        groups = [np.where(model.region, along, -1)]
+    else:
+        columns, groups = 0, []
+        distance = np.hypot(y - model.centre[0], x - model.centre[1])
+    if growth:
+        reach = float(np.max(distance[model.region], initial=0.0)) + MARGIN
+        with np.errstate(invalid="ignore"):
+            rings = np.ceil(2 * distance).astype(np.int64) - 1
+            inside = distance <= reach
+        groups.append(np.where(inside, columns + np.maximum(rings, 0), -1))
+    labels = np.array(groups, np.int32).reshape(-1, *shape)
+    return labels, columns
 
 
 def grown(region: npt.NDArray[np.bool_], by: int = 2) -> npt.NDArray[np.bool_]:
@@ -225,8 +269,6 @@ def useful_numbers(
         Brightness and background, and those of shifts and width whose error, with all others
         fitted too, is below `most`.
     """
-    from tso3dask.ops.template import STENCIL_NOISE
-
     window = fit_window(model.region)
     inverse = _inverse(model, window)
     basis = _rows(model, window, NUMBERS) * inverse
@@ -239,7 +281,10 @@ def useful_numbers(
         others = [j for j in range(5) if j != i and normal[j, j] > 0]
         block = normal[np.ix_(others, others)]
         explained = normal[i, others] @ np.linalg.lstsq(block, normal[others, i], rcond=1e-12)[0]
-        information = normal[i, i] - explained - lit[name] * noise * STENCIL_NOISE[name]
+        gain = _NOISE_GAIN[name == "width"]
+        if name == ("", "shift_x", "shift_y")[model.dispaxis]:
+            gain = 0.0  # made of the smoothed spectrum
+        information = normal[i, i] - explained - lit[name] * noise * gain
         if information > 1 / most**2 and information > 0.5 * normal[i, i] - explained:
             found.append(name)
     return tuple(found)
@@ -251,7 +296,7 @@ def fit_integrations(
     dq: npt.NDArray[np.uint32],
     *,
     clip: float = CLIP,
-    rounds: int = ROUNDS,
+    tolerances: tuple[float, ...] = TOLERANCES,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Fit the numbers of each integration on its own.
 
@@ -265,8 +310,9 @@ def fit_integrations(
         Their flags; DO_NOT_USE are left out.
     clip : float
         Residuals left out, in units of their robust scatter.
-    rounds : int
-        Rounds of clipping and fitting.
+    tolerances : tuple of float
+        For each round of clipping and fitting the share of the light of the source by which a
+        pixel may be off besides, so that a shift is fitted and not clipped.
 
     Returns
     -------
@@ -295,7 +341,7 @@ def fit_integrations(
         plan.sky,
         plan.some,
         float(clip),
-        int(rounds),
+        np.array(tolerances),
         plan.plain,
         plan.labels,
         numbers,

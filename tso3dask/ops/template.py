@@ -4,31 +4,31 @@ A first median of a few integrations shows where the light of the target is. Int
 sample are then fitted with what is known (`tso3dask.ops.model_fit`), brought to brightness 1 and
 to one place, and the median of them is the next image, a few times; at last this is done for the
 whole array, in tiles, so that memory is bounded.
-
-Gradients are central differences of eighth order (Fornberg 1988, Math. Comp. 51, 699). Those of
-second order give 0.7 of the change of a source with a sigma of 0.7 pixels, these 0.98.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tso3dask.ops.dispersion import dispersion_shift
 from tso3dask.ops.exposure_model import NUMBERS, ExposureModel
+from tso3dask.ops.gradients import derivatives
 from tso3dask.ops.medians import nanmedian_image
 from tso3dask.ops.model_fit import (
     BAD_BITS,
     fit_integrations,
     fit_plan,
     fit_window,
+    grown,
     useful_numbers,
 )
 from tso3dask.ops.trace_region import Target, fill_dead, find_target
 
-__all__ = ["SAMPLE", "STENCIL_NOISE", "Reader", "evenly_spaced", "make_template"]
+__all__ = ["SAMPLE", "Reader", "evenly_spaced", "make_template"]
 
 SAMPLE = 64
 """Integrations of the sample at most."""
@@ -36,20 +36,16 @@ SAMPLE = 64
 FIRST_SAMPLE = 11
 """Integrations of the first median at most."""
 
-SAMPLE_BYTES = 24 * 10**6
+SAMPLE_BYTES = 12 * 10**6
 """Bytes of SCI of the sample that are held at a time."""
 
+_SURE = 3.0
+"""Light of a pixel of the median, over its error, of which derivatives are taken."""
+
+FEWEST = 4
+"""Integrations that a scatter in time is taken of at least."""
+
 ITERATIONS = 3
-
-_FIRST = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
-_SECOND = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560])
-
-STENCIL_NOISE = {
-    "shift_y": float(np.sum(_FIRST**2)),
-    "shift_x": float(np.sum(_FIRST**2)),
-    "width": float(np.sum(_SECOND**2) / 4),
-}
-"""Variance of a gradient or curvature over that of the pixels that it is made of."""
 
 Image = npt.NDArray[np.float32]
 
@@ -71,28 +67,36 @@ def evenly_spaced(total: int, most: int) -> npt.NDArray[np.int64]:
     return ((2 * np.arange(count) + 1) * total // (2 * count)).astype(np.int64)
 
 
-def _differences(image: Image, weights: npt.NDArray[np.float64], axis: int) -> Image:
-    from scipy.ndimage import correlate1d
-
-    return np.asarray(correlate1d(image.astype(np.float64), weights, axis=axis, mode="nearest"))
-
-
-def _with_gradients(model: ExposureModel) -> ExposureModel:
-    """The same with gradients and curvature of its image, near the target."""
-    from tso3dask.ops.model_fit import grown
-
+def _with_gradients(model: ExposureModel, count: int) -> ExposureModel:
+    """Model with gradients and curvature of its image, of `count` integrations, near the target."""
     near = grown(model.region, 2)
-    axes = {0: (0, 1), 1: (0,), 2: (1,)}[model.dispaxis]
-    curvature = sum(_differences(model.image, _SECOND / 2, axis) for axis in axes)
-    images = {
-        "gradient_y": -_differences(model.image, _FIRST, 0),
-        "gradient_x": -_differences(model.image, _FIRST, 1),
-        "curvature": curvature,
-    }
-    cut: dict[str, Any] = {
-        name: np.where(near, value, 0).astype(np.float32) for name, value in images.items()
-    }
-    return replace(model, **cut)
+    variance = np.where(np.isfinite(model.variance), model.variance, np.nan)
+    typical = float(np.nanmedian(variance)) if np.isfinite(variance).any() else 0.0
+    error = np.sqrt(np.nan_to_num(variance, nan=typical) * (np.pi / 2 / count))
+    floor = np.maximum(_SURE * error, np.finfo(np.float32).tiny)
+    images: dict[str, Any] = {"curvature": np.zeros(model.image.shape)}
+    for axis, name in enumerate(("gradient_y", "gradient_x")):
+        if model.dispaxis != 2 - axis:
+            first, second = derivatives(model.image, floor, axis)
+            images[name] = -first
+            images["curvature"] += second / 2
+    if model.dispaxis:
+        images |= _along_dispersion(model)
+    cut = {name: np.where(near, v, 0).astype(np.float32) for name, v in images.items()}
+    return replace(
+        model,
+        gradient_y=cut["gradient_y"],
+        gradient_x=cut["gradient_x"],
+        curvature=cut["curvature"],
+    )
+
+
+def _along_dispersion(model: ExposureModel) -> dict[str, Any]:
+    """Gradient along the dispersion, by the lines of the spectrum."""
+    derivative = dispersion_shift(model).derivative
+    if model.dispaxis == 1:
+        return {"gradient_x": -model.image * derivative}
+    return {"gradient_y": -model.image * derivative[:, None]}
 
 
 def _valid(sci: Image, dq: npt.NDArray[np.uint32]) -> Image:
@@ -146,29 +150,71 @@ def make_template(
     ExposureModel
         Without numbers of integrations.
     """
-    whole = np.arange(count)
-    first = evenly_spaced(count, FIRST_SAMPLE)
+    sample = _Sample(read, names, shape, count)
+    model, target, known = _first_model(sample, dispaxis, identity)
+    model = _refined(sample, model, target)
+    numbers = _numbers(sample, model)
+    if not numbers["picks"].size:
+        return model
+    model = _final_images(sample, model, target, known, numbers)
+    return _with_gradients(model, numbers["picks"].size)
 
-    def usable(picks: npt.NDArray[np.int64], y0: int, y1: int) -> Image:
-        return _valid(read("sci", picks, y0, y1), read("dq", picks, y0, y1))
 
-    empty: dict[str, Any] = {name: np.empty(0) for name in NUMBERS}
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Pixels of the sample; see `make_template`."""
+
+    read: Reader
+    names: tuple[str, ...]
+    shape: tuple[int, int]
+    count: int
+
+    def usable(self, picks: npt.NDArray[np.int64], y0: int, y1: int) -> Image:
+        """SCI of some integrations, NaN where a flag forbids the use."""
+        return _valid(self.read("sci", picks, y0, y1), self.read("dq", picks, y0, y1))
+
+    def window(
+        self, picks: npt.NDArray[np.int64], window: tuple[slice, slice]
+    ) -> tuple[Image, npt.NDArray[np.uint32]]:
+        """SCI and DQ of some integrations in a window."""
+        rows, columns = window
+        sci, dq = (
+            np.ascontiguousarray(self.read(name, picks, rows.start, rows.stop)[..., columns])
+            for name in ("sci", "dq")
+        )
+        return sci, dq
+
+    def held(self, window: tuple[slice, slice]) -> int:
+        """Integrations of a window that are held at a time."""
+        rows = window[0].stop - window[0].start
+        return max(1, SAMPLE_BYTES // (4 * rows * self.shape[1]))
+
+
+def _first_model(
+    sample: _Sample, dispaxis: int, identity: str
+) -> tuple[ExposureModel, Target, dict[str, Image]]:
+    """Model by the median of a few integrations, the target, and what files say of variances."""
+    shape = sample.shape
+    picks = evenly_spaced(sample.count, FIRST_SAMPLE)
     image = np.empty(shape, np.float32)
-    stated = np.empty(shape, np.float32)
-    for y0, y1 in _tiles(shape, first.size):
-        image[y0:y1] = nanmedian_image(usable(first, y0, y1))
-        stated[y0:y1] = _stated_variance(read, names, first, y0, y1)
+    stated = {name: np.full(shape, np.nan, np.float32) for name in ("read", "photon", "both")}
+    for y0, y1 in _tiles(shape, picks.size):
+        image[y0:y1] = nanmedian_image(sample.usable(picks, y0, y1))
+        for name, values in _stated_variances(sample, picks, y0, y1).items():
+            stated[name][y0:y1] = values
+    both = stated["both"]
+    both[~np.isfinite(both) | (both <= 0)] = np.nan
     target = find_target(image, dispaxis)
-    image, dead = image - np.float32(target.level), ~np.isfinite(image)
-    known = np.where(np.isfinite(stated) & (stated > 0), stated, np.nan).astype(np.float32)
-    guess = known
-    if not np.isfinite(known[~dead]).any():
-        guess = np.full(shape, target.noise**2 * first.size, np.float32)
-    none = np.zeros(shape, np.float32)
+    dead = ~np.isfinite(image)
+    stated["read"] += _sky_share(image, target.level) * stated["photon"]
+    variance = both
+    if not np.isfinite(both[~dead]).any():
+        variance = np.full(shape, target.noise**2 * picks.size, np.float32)
+    none, empty = np.zeros(shape, np.float32), np.empty(0)
     model = ExposureModel(
         identity=identity,
-        image=fill_dead(image, dead, target, dispaxis),
-        variance=np.where(np.isfinite(guess), guess, np.inf).astype(np.float32),
+        image=fill_dead(image - np.float32(target.level), dead, target, dispaxis),
+        variance=np.where(np.isfinite(variance), variance, np.inf).astype(np.float32),
         gradient_y=none,
         gradient_x=none,
         curvature=none,
@@ -179,58 +225,88 @@ def make_template(
         fitted=("brightness", "background"),
         scatter=1.0,
         first=0,
-        **empty,
+        brightness=empty,
+        background=empty,
+        shift_y=empty,
+        shift_x=empty,
+        width=empty,
+        read_variance=stated["read"] if np.isfinite(stated["read"]).any() else None,
     )
-    rows, columns = fit_window(model.region)
-    per = max(1, SAMPLE_BYTES // (4 * (rows.stop - rows.start) * shape[1]))
-    inner = whole[evenly_spaced(count, max(per, FIRST_SAMPLE))]
+    return model, target, stated
 
-    def window(picks: npt.NDArray[np.int64]) -> tuple[Image, npt.NDArray[np.uint32]]:
-        sci = read("sci", picks, rows.start, rows.stop)[..., columns]
-        dq = read("dq", picks, rows.start, rows.stop)[..., columns]
-        return np.ascontiguousarray(sci), np.ascontiguousarray(dq).astype(np.uint32)
 
-    sci, dq = window(inner)
+def _sky_share(image: Image, level: float) -> Image:
+    """Share of the light of each pixel that is background."""
+    with np.errstate(all="ignore"):
+        share = np.where(image > level, np.maximum(level, 0) / image, 1)
+    return np.nan_to_num(share, nan=1.0).astype(np.float32)
+
+
+def _refined(sample: _Sample, model: ExposureModel, target: Target) -> ExposureModel:
+    """Model by the median of fitted integrations, near the target."""
+    window = fit_window(model.region)
+    picks = evenly_spaced(sample.count, max(sample.held(window), FIRST_SAMPLE))
+    sci, dq = sample.window(picks, window)
     for turn in range(ITERATIONS):
         numbers = fit_integrations(fit_plan(model), sci, dq)
-        model = _next_image(model, _valid(sci, dq), numbers, (rows, columns), target)
+        model = _next_image(model, _valid(sci, dq), numbers, window, target)
         if turn == 0:
-            noise = np.pi / 2 / inner.size
+            noise = np.pi / 2 / picks.size  # of a median, over that of one value
             model = replace(model, fitted=NUMBERS)
             model = replace(model, fitted=useful_numbers(model, noise))
-    del sci, dq
+    return model
+
+
+def _numbers(sample: _Sample, model: ExposureModel) -> dict[str, npt.NDArray[Any]]:
+    """Numbers of the sample that have a fit, brightness relative to their median."""
     plan = fit_plan(model)
-    batches = [whole[i : i + per] for i in range(0, count, per)]
-    fits = [fit_integrations(plan, *window(batch)) for batch in batches]
+    held = sample.held(plan.window)
+    batches = np.split(np.arange(sample.count), range(held, sample.count, held))
+    fits = [fit_integrations(plan, *sample.window(batch, plan.window)) for batch in batches]
     numbers = {name: np.concatenate([fit[name] for fit in fits]) for name in fits[0]}
     seen = np.flatnonzero(np.isfinite(numbers["brightness"]))
-    if not seen.size:
-        return model
-    norm = float(np.median(numbers["brightness"][seen]))
-    numbers["brightness"] = numbers["brightness"] / norm
     numbers = {name: values[seen] for name, values in numbers.items()}
-    ratios = []
-    variance = np.empty(shape, np.float32)
-    out, dead = np.empty(shape, np.float32), np.empty(shape, bool)
-    for y0, y1 in _tiles(shape, seen.size):
+    if seen.size:
+        numbers["brightness"] /= np.median(numbers["brightness"])
+    return numbers | {"picks": seen}
+
+
+def _final_images(
+    sample: _Sample,
+    model: ExposureModel,
+    target: Target,
+    stated: dict[str, Image],
+    numbers: dict[str, npt.NDArray[Any]],
+) -> ExposureModel:
+    """Model by the median of the whole sample, with the variances that files do not have."""
+    picks, shape = numbers["picks"], sample.shape
+    variance, ratios = stated["both"].copy(), []
+    image, dead = np.empty(shape, np.float32), np.empty(shape, bool)
+    for y0, y1 in _tiles(shape, picks.size):
         cut = slice(y0, y1)
-        scaled = _brought_to_one(usable(whole[seen], y0, y1), model, numbers, cut)
-        out[cut] = nanmedian_image(scaled)
-        dead[cut] = ~np.isfinite(out[cut])
-        scaled -= out[cut]
-        measured = (1.4826 * nanmedian_image(np.abs(scaled, out=scaled))) ** 2
-        ratios.append(measured / known[cut])
-        variance[cut] = np.where(np.isfinite(known[cut]), known[cut], measured)
-    together = np.concatenate([r[np.isfinite(r)] for r in ratios])
+        scaled = _brought_to_one(sample.usable(picks, y0, y1), model, numbers, cut)
+        image[cut] = nanmedian_image(scaled)
+        dead[cut] = ~np.isfinite(image[cut])
+        if picks.size < FEWEST:
+            continue
+        scaled -= image[cut]
+        spread = 1.4826 * nanmedian_image(np.abs(scaled, out=scaled))
+        measured = spread**2 * (picks.size / (picks.size - 1))
+        ratios.append((measured / variance[cut]).ravel())
+        unknown = ~np.isfinite(variance[cut])
+        variance[cut][unknown] = measured[unknown]
+    if not np.isfinite(variance[~dead]).any():
+        variance[:] = target.noise**2 * min(sample.count, FIRST_SAMPLE)
+    ratio = np.concatenate([np.ones(0), *ratios])
+    ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
     variance[~np.isfinite(variance) | (variance <= 0)] = np.inf
-    model = replace(
+    return replace(
         model,
-        image=fill_dead(out, dead, target, dispaxis),
+        image=fill_dead(image, dead, target, model.dispaxis),
         dead=dead,
         variance=variance,
-        scatter=float(np.sqrt(np.median(together))) if together.size else 1.0,
+        scatter=float(np.sqrt(np.median(ratio))) if ratio.size else 1.0,
     )
-    return _with_gradients(model)
 
 
 def _tiles(shape: tuple[int, int], count: int) -> list[tuple[int, int]]:
@@ -239,16 +315,19 @@ def _tiles(shape: tuple[int, int], count: int) -> list[tuple[int, int]]:
     return [(y, min(y + rows, shape[0])) for y in range(0, shape[0], rows)]
 
 
-def _stated_variance(
-    read: Reader, names: tuple[str, ...], picks: npt.NDArray[np.int64], y0: int, y1: int
-) -> Image:
-    """Median variance by the file: read noise and photon noise, else the square of ERR."""
-    parts = [name for name in ("var_rnoise", "var_poisson") if name in names]
-    if len(parts) == 2:
-        return np.sum([nanmedian_image(read(name, picks, y0, y1)) for name in parts], axis=0)
-    if "err" in names:
-        return nanmedian_image(read("err", picks, y0, y1)) ** 2
-    return np.full(read("sci", picks[:1], y0, y1).shape[1:], np.nan, np.float32)
+def _stated_variances(
+    sample: _Sample, picks: npt.NDArray[np.int64], y0: int, y1: int
+) -> dict[str, Image]:
+    """Median variances by the file: of read noise and photons, else the square of ERR."""
+    if "var_rnoise" in sample.names and "var_poisson" in sample.names:
+        read, photon = (
+            nanmedian_image(sample.read(name, picks, y0, y1))
+            for name in ("var_rnoise", "var_poisson")
+        )
+        return {"read": read, "photon": photon, "both": read + photon}
+    if "err" in sample.names:
+        return {"both": nanmedian_image(sample.read("err", picks, y0, y1)) ** 2}
+    return {}
 
 
 def _next_image(
@@ -272,4 +351,4 @@ def _next_image(
     image[window] = nanmedian_image(scaled)
     dead[window] = ~np.isfinite(image[window])
     image = fill_dead(image, dead, target, model.dispaxis)
-    return _with_gradients(replace(model, image=image, dead=dead))
+    return _with_gradients(replace(model, image=image, dead=dead), int(seen.sum()))

@@ -106,9 +106,10 @@ def _trace(
     edges = np.arange(0, along, block)
     with np.errstate(all="ignore"):
         blocks = np.array([_nanmedian(signal[:, x : x + block]) for x in edges]).T
-    blocks = np.nan_to_num(blocks)
+    lowest, low, middle = _low_levels(blocks)
+    blocks = np.nan_to_num(blocks - low)
     places = edges + (np.minimum(edges + block, along) - 1 - edges) / 2
-    dim = 1.25 * noise / np.sqrt(block)
+    dim = np.maximum(1.25 * noise / np.sqrt(block), (middle - lowest) / 1.28)
     rows, lit = _follow(blocks, _DETECTED * dim)
     nothing = np.zeros(signal.shape, bool), np.full(along, np.nan)
     if not lit.any():
@@ -121,13 +122,25 @@ def _trace(
             return nothing
         centre = np.clip(fitted(places), 0, across - 1)
     assert fitted is not None
-    reach = _reach(blocks[:, lit], centre[lit], dim)
+    reach = _reach(blocks[:, lit], centre[lit], float(np.median(dim[lit])))
     low, high = edges[lit][0], min(edges[lit][-1] + block, along)
     x = np.arange(along)
     path = np.where((x >= low) & (x < high), fitted(x), np.nan)
     with np.errstate(invalid="ignore"):
         region = np.abs(np.arange(across)[:, None] - path) <= reach
     return region, path
+
+
+def _low_levels(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Levels of each block below which a tenth, a quarter and half of its rows are.
+
+    Calibration makes background and noise differ along the dispersion.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nan_to_num(np.nanquantile(blocks, (0.1, 0.25, 0.5), axis=0))
 
 
 def _nanmedian(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -139,7 +152,7 @@ def _nanmedian(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _follow(
-    blocks: npt.NDArray[np.float64], least: float
+    blocks: npt.NDArray[np.float64], least: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Row of the trace in each block, from the brightest outwards, and where it is seen."""
     padded = np.pad(blocks, ((1, 1), (0, 0)), mode="edge")
@@ -153,7 +166,7 @@ def _follow(
         for k in range(begin + step, count if step > 0 else -1, step):
             low = max(0, int(last) - 4)
             near = smooth[low : last + 5, k]
-            if near.max() > least:
+            if near.max() > least[k]:
                 last = low + int(np.argmax(near))
             rows[k] = last
     return rows, smooth[rows, np.arange(count)] > least
@@ -290,8 +303,8 @@ def fill_dead(
     -------
     (y, x) float32
         In the light of a trace the median of the columns around, three on each side, each scaled
-        by what both have in common; in that of a star the mean of the pixels around, scaled by the
-        profile with the distance from its centre; elsewhere the median of the pixels around, 0 if
+        by what both have in common; in that of a star by a parabola through the logarithm of the
+        pixels around, which a Gaussian is; elsewhere the median of the pixels around, 0 if
         there are none.
     """
     out = np.array(image, np.float64)
@@ -300,7 +313,7 @@ def fill_dead(
     inside = dead & target.region
     if inside.any():
         if dispaxis == 0:
-            better = _by_distance(out, target, inside)
+            better = _by_parabola(out, inside)
         elif dispaxis == 1:
             better = _by_columns(out, target.region, inside)
         else:
@@ -359,19 +372,20 @@ def _by_columns(
     return out
 
 
-def _by_distance(
-    image: npt.NDArray[np.float64], target: Target, dead: npt.NDArray[np.bool_]
+def _by_parabola(
+    image: npt.NDArray[np.float64], dead: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """Estimates of dead pixels of a star from its profile, NaN where there is none."""
-    y, x = np.indices(image.shape)
-    distance = np.hypot(y - target.centre[0], x - target.centre[1])
-    profile = _radial(image, distance)
-    known = np.flatnonzero(np.isfinite(profile))
-    expected = np.interp(distance, known, profile[known])
-    values, yy, xx = _around(image, dead, 1)
-    with np.errstate(all="ignore"):
-        total = np.where(np.isfinite(values), expected[yy, xx], 0).sum(axis=1)
-        ratio = np.nansum(values, axis=1) / total
+    """Estimates of dead pixels of a star from the pixels around, NaN where there are too few."""
     out = np.full(image.shape, np.nan)
-    out[dead] = expected[dead] * np.where(ratio > 0, ratio, np.nan)
+    dy, dx = (v.ravel().astype(float) for v in np.mgrid[-2:3, -2:3])
+    basis = np.stack([np.ones(dy.size), dy, dx, dy**2, dx**2, dy * dx], axis=1)
+    near = np.exp(-(dy**2 + dx**2) / 4)
+    around = _around(image, dead, 2)[0]
+    for y, x, values in zip(*np.nonzero(dead), around, strict=True):
+        use = np.isfinite(values) & (values > 0)
+        if np.count_nonzero(use & (np.abs(dy) < 2) & (np.abs(dx) < 2)) < 5 or use.sum() < 12:
+            continue
+        root = np.sqrt(near[use] * values[use])
+        found = np.linalg.lstsq(basis[use] * root[:, None], np.log(values[use]) * root, rcond=None)
+        out[y, x] = np.exp(found[0][0])
     return out

@@ -1,0 +1,128 @@
+"""Images of models of exposures: what a source looks like, from a sample of noisy integrations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exposure_scene import Exposure
+
+from tso3dask.ops.gradients import derivatives
+from tso3dask.ops.template import SAMPLE, evenly_spaced
+
+
+@pytest.mark.parametrize("dispaxis", [0, 1, 2])
+def test_images_of_a_known_source(dispaxis):
+    shape = (41, 45) if dispaxis == 0 else (24, 300)
+    scene = Exposure(dispaxis=dispaxis, shape=shape, hits=3e-3, peak=2e4)
+    model = scene.template()
+    truth = scene.image(np.median(scene.dy), np.median(scene.dx))
+    lit = model.region
+    scale = np.sum(model.image[lit] * truth[lit]) / np.sum(truth[lit] ** 2)
+    assert abs(scale - 1) < 0.03  # 1 is the median brightness
+    error = np.sqrt(model.variance * np.pi / 2 / len(scene.cubes["sci"]))
+    off = (model.image - scale * truth) / np.maximum(error, 4e-3 * truth)
+    assert np.abs(off).max() < 6 and np.std(off) < 1.5
+    assert np.median(np.abs(model.image[~lit])) < 1
+    assert 0.85 < model.scatter < 1.15
+    assert not model.dead.any() and np.isfinite(model.variance).all()
+    step = 0.01
+    slope = (scene.image(step, 0) - scene.image(-step, 0)) / (2 * step)
+    if dispaxis != 2:
+        fitted = np.sum(slope * model.gradient_y) / np.sum(model.gradient_y**2)
+        assert abs(fitted - 1) < 0.08  # of equal weights; see below for fits
+
+
+@pytest.mark.parametrize("halo", [0.0, 0.12])
+@pytest.mark.parametrize(
+    ("sigma", "most"), [(0.55, 0.03), (0.65, 0.012), (0.75, 0.01), (1.2, 0.01)]
+)
+def test_gradients_of_sources_that_are_hardly_resolved(sigma, most, halo):
+    core, wide = (Exposure(nints=2, sigma=s, jitter=0, lines=0) for s in (sigma, 3 * sigma))
+
+    def image(dy):
+        return (1 - halo) * core.image(dy) + halo * wide.image(dy)
+
+    weight = 1 / (4 + image(0) / 4)
+    first, second = derivatives(image(0), 3 * np.sqrt(0.025 / weight), 0)
+    change = (image(1e-3) - image(-1e-3)) / 2e-3
+    basis = np.array([v.ravel() for v in (image(0), np.ones_like(change), -first, second / 2)])
+    root = np.sqrt(weight.ravel())
+    shift = np.linalg.lstsq((basis * root).T, change.ravel() * root, rcond=None)[0][2]
+    assert abs(shift - 1) < most
+
+
+def test_derivatives_along_both_axes():
+    y, x = np.indices((21, 25))
+    light = 1e4 * np.exp(-((y - 10.2) ** 2) / 2 / 0.8 - (x - 12.1) ** 2 / 2 / 1.3)
+    for axis, d, s in ((0, y - 10.2, 0.8), (1, x - 12.1, 1.3)):
+        first, second = derivatives(light, 1e-30, axis)
+        inner = np.s_[2:-2, 2:-2]
+        truth = -d / s * light, (d**2 / s**2 - 1 / s) * light
+        np.testing.assert_allclose(first[inner], truth[0][inner], atol=1e-4)
+        np.testing.assert_allclose(second[inner], truth[1][inner], atol=1e-4)
+    assert not derivatives(light, 2e4, 0)[0].any()
+
+
+def test_dead_pixels_are_filled_by_the_profile():
+    scene = Exposure(dispaxis=1, lines=0.0, peak=2e4)
+    rng = np.random.default_rng(5)
+    dead = rng.random(scene.shape) < 0.01
+    dead[9:14, 100] = True  # a whole cut through the trace
+    scene.cubes["sci"][:, dead] = np.nan
+    scene.cubes["dq"][:, dead & (rng.random(scene.shape) < 0.5)] = 1
+    model = scene.template()
+    assert (model.dead == dead).all()
+    assert np.isfinite(model.image).all()
+    truth = scene.image(np.median(scene.dy), 0)
+    lit = dead & model.region
+    lit[:, 99:102] = False
+    assert lit.sum() > 15
+    np.testing.assert_allclose(model.image[lit], truth[lit], rtol=0.05, atol=60)
+
+
+def test_dead_pixels_of_a_star_are_filled_by_its_profile():
+    scene = Exposure(dispaxis=0, shape=(41, 45), peak=1e5, sigma=1.3)
+    dead = np.zeros(scene.shape, bool)
+    dead[21, 22] = dead[19, 24] = dead[3, 4] = True
+    scene.cubes["dq"][:, dead] = 1
+    model = scene.template()
+    truth = scene.image(np.median(scene.dy), np.median(scene.dx))
+    np.testing.assert_allclose(model.image[dead], truth[dead], rtol=0.1, atol=3)
+
+
+@pytest.mark.parametrize(
+    "names", [("sci", "dq", "err"), ("sci", "dq"), ("sci", "dq", "err", "zero")]
+)
+def test_variances_come_from_what_there_is(names):
+    scene = Exposure(peak=2e4, jitter=0.01)
+    if "zero" in names:
+        scene.cubes["err"][:] = 0
+    model = scene.template(names)
+    truth = np.median(scene.cubes["err"], axis=0) ** 2
+    if "zero" in names or "err" not in names:  # from the scatter of 40 values each
+        truth = np.median(Exposure(peak=2e4).cubes["err"], axis=0) ** 2
+        assert abs(np.median(model.variance / truth) - 1) < 0.15
+    else:
+        np.testing.assert_allclose(model.variance, truth, rtol=0.1)
+    assert model.read_variance is None
+    whole = scene.template()
+    np.testing.assert_allclose(whole.read_variance[~whole.region], 4, rtol=2.5)
+    assert (whole.read_variance <= whole.variance + 1e-3).all()
+
+
+def test_samples_are_bounded_and_even():
+    for total in (1, 5, 64, 65, 1000):
+        picks = evenly_spaced(total, SAMPLE)
+        assert picks.size == min(total, SAMPLE) and np.ptp(np.diff(picks)) <= 1 if total > 1 else 1
+        assert picks[0] >= 0 and picks[-1] < total
+
+
+def test_nothing_but_noise_has_no_target():
+    scene = Exposure(peak=0.0)
+    model = scene.template()
+    assert not model.region.any() and np.isfinite(model.image).all()
+
+
+def test_single_integrations():
+    model = Exposure(nints=1).template()
+    assert model.region.any() and np.isfinite(model.image).all()
