@@ -59,6 +59,20 @@ def detectors(made):
     return made("nrs_g395h", nints=40, segments=[28, 12], shape=(12, 40), cr_rate=2e-3)
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes on this machine."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=50,
+    ) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def copy_of(tmp_path):
     """Copy an observation, for tests that change it."""

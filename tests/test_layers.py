@@ -23,6 +23,7 @@ BELOW = {
     "config": {"errors", "step_table", "values"},
     "params": {"config", "errors"},
     "recipes": {"config", "errors", "params"},
+    "step_arguments": {"config", "errors", "params"},
     "ops": {"errors", "schema"},
     "io": {"config", "errors", "params", "schema", "wording"},
     "simulation": {"errors"},
@@ -49,6 +50,7 @@ BELOW = {
         "quicklook",
         "report",
         "simulation",
+        "step_arguments",
         "tso3dask",
         "wording",
     },
@@ -65,6 +67,7 @@ FOREIGN = {
     "recipes": set(),
     "params": {"asdf", "yaml"},
     "cli": set(),
+    "step_arguments": set(),
     "progress": {"rich"},
     "demo": set(),
 }

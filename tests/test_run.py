@@ -168,19 +168,6 @@ def test_with_processes(plans, reference, tmp_path):
     same_products(products(tmp_path / "out"), reference("detectors"))
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=50,
-    ) as cluster:
-        yield cluster
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["spectra", "images"])
 def test_on_a_cluster(kind, cluster, plans, reference, tmp_path):

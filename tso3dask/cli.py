@@ -17,13 +17,12 @@ from typing import Any, NoReturn
 
 import tso3dask
 from tso3dask.errors import InputError, NotYetError, Tso3Error
+from tso3dask.step_arguments import all_steps, steps_text, take_steps
 from tso3dask.wording import counted
 
 __all__ = ["main"]
 
 _LOCAL_SCHEDULERS = ("threads", "processes", "synchronous")
-
-Steps = dict[str, dict[str, Any]]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -132,7 +131,7 @@ def _dispatch(words: list[str]) -> int:
         allow_abbrev=False,
     )
     add_arguments(command)
-    rest, steps = _take_steps(words[1:]) if words[0] in ("run", "plan") else (words[1:], {})
+    rest, steps = take_steps(words[1:]) if words[0] in ("run", "plan") else (words[1:], {})
     args = command.parse_intermixed_args(rest)
     args.given_steps = steps
     _quiet(getattr(args, "verbose", False))
@@ -150,72 +149,6 @@ def _quiet(verbose: bool) -> None:
 
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for worker processes
-
-
-# --- arguments of steps ------------------------------------------------------------------------
-
-
-def _take_steps(words: list[str]) -> tuple[list[str], Steps]:
-    """Take ``--steps.STEP.PARAM=VALUE`` and ``--override_TYPE=FILE`` out of the arguments."""
-    rest: list[str] = []
-    steps: Steps = {}
-    queue = list(words)
-    while queue:
-        word = queue.pop(0)
-        if not word.startswith(("--steps.", "--override_", "--override-")):
-            rest.append(word)
-            continue
-        name, separator, value = word.partition("=")
-        if not separator:
-            if not queue or queue[0].startswith("--"):
-                raise InputError(f"{name}: a value is missing, as in {name}=VALUE")
-            value = queue.pop(0)
-        for step, parameter in _targets(name):
-            steps.setdefault(step, {})[parameter] = value
-    return rest, steps
-
-
-def _targets(name: str) -> list[tuple[str, str]]:
-    """Return the (step, parameter) pairs that an argument sets."""
-    from tso3dask.config import STEPS, nearest, parameters_of, steps_with_reference
-
-    if name.startswith("--steps."):
-        step, _, parameter = name.removeprefix("--steps.").partition(".")
-        if not step or not parameter:
-            raise InputError(f"{name}: expected --steps.STEP.PARAMETER=VALUE")
-        return [(step, parameter)]
-    kind = name[len("--override_") :]
-    owners = steps_with_reference(kind)
-    if owners:
-        return [(owner, f"override_{kind}") for owner in owners]
-    known = [
-        parameter.removeprefix("override_")
-        for step in STEPS
-        for parameter in parameters_of(step)
-        if parameter.startswith("override_")
-    ]
-    raise InputError(
-        f"{name}: no step reads a reference of type '{kind}'.{nearest(kind, known)} "
-        f"Known: {', '.join(known)}"
-    )
-
-
-def _all_steps(args: argparse.Namespace) -> tuple[Steps, dict[str, str], dict[str, str]]:
-    """Return the steps of the parameter file and the command line.
-
-    With them come the file's pipeline parameters, and where each parameter comes from.
-    """
-    from tso3dask.params import expand_steps, merge_steps, read_parameter_file
-
-    given = expand_steps(args.given_steps, origin="command line")
-    if any(name.endswith("_hooks") for values in given.values() for name in values):
-        sys.path.append(str(Path.cwd()))  # where a user's own module is, as for python -m
-    origins = {f"{step}.{name}": "command line" for step in given for name in given[step]}
-    if args.params is None:
-        return given, {}, origins
-    file = read_parameter_file(args.params)
-    in_file = {f"{s}.{name}": str(args.params) for s in file.steps for name in file.steps[s]}
-    return merge_steps(file.steps, given), file.pipeline, {**in_file, **origins}
 
 
 # --- run and plan ------------------------------------------------------------------------------
@@ -314,7 +247,7 @@ def _make_plan(args: argparse.Namespace) -> tuple[Any, str | None]:
             f"--scheduler {scheduler}: expected {', '.join(_LOCAL_SCHEDULERS)}, or an address as "
             "tcp://host:8786"
         )
-    steps, pipeline, origins = _all_steps(args)
+    steps, pipeline, origins = all_steps(args.given_steps, args.params)
     from tso3dask.config import parse_steps
 
     parse_steps(steps)  # before anything is opened
@@ -343,7 +276,8 @@ def _folder(args: argparse.Namespace, output_dir: str | None) -> Path:
 
 def _run_plan(args: argparse.Namespace) -> int:
     if args.steps_help:
-        return _print_steps()
+        print(steps_text())
+        return 0
     plan, output_dir = _make_plan(args)
     print(plan)
     folder = _folder(args, output_dir)
@@ -357,7 +291,8 @@ def _run_plan(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     if args.steps_help:
-        return _print_steps()
+        print(steps_text())
+        return 0
     plan, output_dir = _make_plan(args)
     folder = _folder(args, output_dir)
     _execute(
@@ -412,19 +347,6 @@ def _draw(plan: Any, result: Any, folder: Path) -> Path | None:
         text = " ".join(str(error).split())
         print(f"note: no quick-look figure: {type(error).__name__}: {text}", file=sys.stderr)
         return None
-
-
-def _print_steps() -> int:
-    from tso3dask.config import STEPS, Support, parameters_of
-
-    for step, cls in STEPS.items():
-        print(f"{step}: {(cls.__doc__ or '').strip()}")
-        for name, row in parameters_of(step).items():
-            if row.support is Support.NO_EFFECT:
-                continue
-            status = "" if row.support is Support.FULL else f" [{row.support.value}]"
-            print(f"  {name:<26} {row.help} ({row.type_text}; {row.default}){status}")
-    return 0
 
 
 # --- the other commands ------------------------------------------------------------------------

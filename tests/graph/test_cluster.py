@@ -62,17 +62,9 @@ def soss(made):
     return made("nis_soss", nints=5, segments=[3, 2], subarray="SUBSTRIP256", shape=shape)
 
 
-@pytest.fixture(scope="module")
-def address():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=50,
-    ) as cluster:
-        yield cluster.scheduler_address
+@pytest.fixture
+def address(cluster):
+    return cluster.scheduler_address
 
 
 @pytest.fixture
