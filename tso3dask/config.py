@@ -320,6 +320,8 @@ def _check_extraction(step: Extract1d) -> None:
         value = getattr(step, name)
         if value is not None and value <= 0:
             raise InputError(f"extract_1d.{name} must be above 0, got {value:g}")
+    if step.optimize_aperture and step.aperture_width is not None:
+        raise InputError("extract_1d: give aperture_width or optimize_aperture, not both")
     edges = step.region_edges or ()
     pairs = list(zip(edges[::2], edges[1::2], strict=False))
     if len(edges) % 2 or any(low >= high for low, high in pairs):

@@ -261,6 +261,9 @@ class Extract1d(StepParameters):
     follow_trace: bool = _own(
         "boolean", False, "lead the aperture along the trace of the exposure's own image"
     )
+    optimize_aperture: bool = _own(
+        "boolean", False, "take the width of the aperture at which the white light scatters least"
+    )
     bkg_regions: str | None = _own(
         "numbers",
         None,

@@ -101,7 +101,8 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
         )
     if any(m.spectrum is not None and m.spectrum.awaiting is not None for m in plan.members):
         raise NotYetError(
-            "extraction_type='horne' and follow_trace cannot be combined with hooks yet"
+            "extraction_type='horne', follow_trace and optimize_aperture cannot be combined with "
+            "hooks yet"
         )
     return {member.index: _hooked(plan, member) for member in plan.members}
 

@@ -250,6 +250,8 @@ def _shared_numbers(
     model: ExposureModel, group: Sequence[Member], fits: Sequence[ChunkResult], halo: int
 ) -> list[ExposureModel]:
     """Model of each segment, with the numbers of `halo` integrations around it; gaps are NaN."""
+    from tso3dask.ops.growth import growth_curve
+
     begin = group[0].segment.int_start
     total = group[-1].segment.int_end + 1 - begin
     rows: dict[str, np.ndarray] = {
@@ -260,7 +262,8 @@ def _shared_numbers(
         for name, values in fit.rows.items():
             rows[name][at : at + len(values)] = values
     numbers: dict[str, Any] = {name: rows.pop(name) for name in NUMBERS}
-    whole = replace(model, extra=rows, **numbers)
+    curve = growth_curve(rows.pop("growth")) if "growth" in rows else None
+    whole = replace(model, extra=rows, growth=curve, **numbers)
     out = []
     for member in group:
         at = member.segment.int_start - begin

@@ -25,7 +25,7 @@ __all__ = ["settle_by_model", "waits_for_model"]
 
 def waits_for_model(step: Extract1d) -> bool:
     """Whether an extraction needs the model of its exposure."""
-    return step.extraction_type == "horne" or step.follow_trace
+    return step.extraction_type == "horne" or step.follow_trace or step.optimize_aperture
 
 
 def settle_by_model(
@@ -60,10 +60,17 @@ def settle_by_model(
     from tso3dask.ops.horne import Response, horne_plan
 
     dispaxis, shape = placed.params.dispaxis, wavelengths.shape
-    if step.follow_trace:
-        placed = along_line(placed, wavelengths, step.aperture_width, _trace(model, placed))
+    line = _trace(model, placed) if step.follow_trace else None
+    width = step.aperture_width
+    if line is not None:
+        placed = along_line(placed, wavelengths, width, line)
+    if step.optimize_aperture:
+        width = _best_width(model, placed, wavelengths)
+        placed = along_line(placed, wavelengths, width)
     profile, *limits = box_profile(shape, placed.params, wavelengths, trace=placed.trace)
     setup, notes = finish(placed, profiles=[profile], limits=limits)
+    if setup is not None:
+        setup = replace(setup, chosen_width=width)
     if setup is None or step.extraction_type != "horne":
         return setup, notes
     horizontal = dispaxis == 1
@@ -92,6 +99,39 @@ def _trace(model: ExposureModel, placed: PlacedAperture) -> np.ndarray:
     if line is None:
         raise InputError("the model of the exposure shows no trace to follow: follow_trace=False")
     return line + params.position_offset
+
+
+def _best_width(
+    model: ExposureModel, placed: PlacedAperture, wavelengths: np.ndarray
+) -> float | None:
+    """Width of least scatter that fits into the array and between the background regions.
+
+    None, which leaves the width as it is, where scatter is not known.
+    """
+    from tso3dask.ops.aperture1d import box_profile, weighted_aperture
+    from tso3dask.ops.centre_line import centre_line
+    from tso3dask.ops.growth import best_width
+
+    if model.growth is None:
+        raise InputError("optimize_aperture: the model of the exposure has no growth curve")
+    shape, params = wavelengths.shape, placed.params
+    profile, *limits = box_profile(shape, params, wavelengths, trace=placed.trace)
+    line = placed.trace
+    if line is None or params.src_coeff is not None:
+        line = centre_line(profile, params.dispaxis)
+    aperture = weighted_aperture(placed, wavelengths, profile, (limits[0], limits[1]))
+    lit = aperture.valid & np.isfinite(line)
+    count = shape[0] if params.dispaxis == 1 else shape[1]
+    if not lit.any():
+        return None
+    largest = 1 + 2 * min(line[lit].min(), count - 1 - line[lit].max())
+    if aperture.bkg_profile is not None:
+        across = np.arange(count)[:, np.newaxis]
+        inside = aperture.bkg_profile if params.dispaxis == 1 else aperture.bkg_profile.T
+        away = np.abs(across - line)[(inside != 0) & lit]
+        if away.size and away.min() >= 1.5:  # else the regions hold the source itself
+            largest = min(largest, 2 * float(away.min()) - 1)
+    return best_width(model.growth, largest)
 
 
 def _whole(part: np.ndarray, window: Any, shape: tuple[int, int], dispaxis: int) -> np.ndarray:

@@ -18,7 +18,14 @@ import tso3dask
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
-__all__ = ["RunResult", "earlier_result", "made_by_another_plan", "peak_memory", "run_record"]
+__all__ = [
+    "RunResult",
+    "_aperture_choices",
+    "earlier_result",
+    "made_by_another_plan",
+    "peak_memory",
+    "run_record",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +87,27 @@ def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
         },
         "integrations": result.integrations,
         "outliers": result.outliers,
+        "apertures": _aperture_choices(plan),
         "notes": result.notes,
         "seconds": round(result.seconds, 3),
     }
+
+
+def _aperture_choices(plan: Outline) -> dict[str, Any]:
+    """Width chosen for each member, pixels, with light and scatter by width; {} if none was."""
+    if not plan.parameters.extract_1d.optimize_aperture:
+        return {}
+    found = {}
+    for member in plan.spectra:
+        curve = None if member.model is None else member.model.growth
+        if curve is None or member.spectrum is None:
+            continue
+        numbers = {
+            name: [float(f"{v:.6g}") if np.isfinite(v) else None for v in getattr(curve, name)]
+            for name in ("width", "flux", "scatter")
+        }
+        found[member.segment.path.name] = {"chosen": member.spectrum.chosen_width, **numbers}
+    return found
 
 
 def _reference_names(member: Member) -> dict[str, str]:

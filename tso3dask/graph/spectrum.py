@@ -55,6 +55,8 @@ class SpectrumSetup:
         Where the aperture or its weights come from the model of the exposure: takes the model,
         gives the setup, or None if there is no spectrum, and notes. The other attributes are
         then those of a box where headers have it.
+    chosen_width : float or None
+        Width of the aperture that is not the reference's, pixels.
     """
 
     ending: ClassVar[str] = ""
@@ -77,6 +79,7 @@ class SpectrumSetup:
     images: ExtractionImages | None = None
     unsettled: ProfileFit | None = None
     awaiting: Callable[[ExposureModel], tuple[SpectrumSetup | None, list[str]]] | None = None
+    chosen_width: float | None = None
 
     def with_model(self, model: ExposureModel) -> SpectrumSetup:
         """Return the setup that follows from the model of the exposure.

@@ -13,9 +13,13 @@ noise and outliers.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from tso3dask.ops.growth import GrowthCurve
 
 __all__ = ["NUMBERS", "ExposureModel"]
 
@@ -71,6 +75,9 @@ class ExposureModel:
         Further numbers of each integration, (integration, ...), in the same order.
     read_variance : (y, x) float32 or None
         Part of `variance` that does not depend on brightness; None where it is not known.
+    growth : GrowthCurve or None
+        Light and its scatter by width of the aperture, over the whole exposure; None where it was
+        not asked for.
     """
 
     identity: str
@@ -93,6 +100,7 @@ class ExposureModel:
     width: Float64Array
     extra: dict[str, npt.NDArray[np.floating]] = field(default_factory=dict)
     read_variance: Float32Array | None = None
+    growth: GrowthCurve | None = None
 
     def __dask_tokenize__(self) -> tuple[str, str, int, int]:
         return ("tso3dask.ExposureModel", self.identity, self.first, self.brightness.size)
