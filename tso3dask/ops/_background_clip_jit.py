@@ -15,13 +15,23 @@ from tso3dask.ops._jit import helper, jit
 __all__ = ["clip_columns", "clip_values"]
 
 TILE = 64
+FEW = 48  # values that are put in order faster one by one
 
 
 @helper
 def _median(values):  # type: ignore[no-untyped-def]
     """Median; the values are put in order."""
-    values.sort()
     n = values.size
+    if n > FEW:
+        values.sort()
+    else:
+        for k in range(1, n):
+            value = values[k]
+            j = k - 1
+            while j >= 0 and values[j] > value:
+                values[j + 1] = values[j]
+                j -= 1
+            values[j + 1] = value
     return 0.5 * (values[(n - 1) // 2] + values[n // 2])
 
 

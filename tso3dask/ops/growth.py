@@ -3,8 +3,8 @@
 The light of each integration is known within several distances from the centre of the trace. Its
 scatter is that of the differences of successive integrations, so that transits, flares and slow
 drifts do not matter: with ``f`` the flux within a width and ``d = f[i + 1] - f[i]`` it is
-``1.4826 median|d - median d| / sqrt(2)`` over the median of ``f``. A narrow aperture scatters with the place of the
-source and loses photons, a wide one collects noise of the background.
+``1.4826 median|d - median d| / sqrt(2)`` over the median of ``f``. A narrow aperture scatters with
+the place of the source and loses photons, a wide one collects noise of the background.
 """
 
 from __future__ import annotations
