@@ -17,6 +17,7 @@ from tso3dask.graph.imaging import (
     join_centres,
     measure_pass,
     smooth_centres,
+    whole_pass,
 )
 from tso3dask.graph.soss_tasks import SossJob, extract_orders
 from tso3dask.graph.stages import median_prologue
@@ -135,11 +136,14 @@ def imaging_graph(
     -------
     MemberGraph
         Passes ``flag`` and, with photometry, ``centre`` (where the source is looked for) and
-        ``measure``.
+        ``measure``; the last alone where places are known beforehand.
     """
     bounds = chunk_bounds(chunks)
     graph, key, constants = _start(job, label, len(bounds), pieces)
     plain = [(values,) for values in constants]
+    if job.setup is not None and job.setup.places is not None:
+        graph.add("measure", label, whole_pass, bounds, plain, journal, key)
+        return graph
     flagged = graph.add("flag", label, flag_pass, bounds, plain, journal, key)
     if job.setup is None:
         return graph

@@ -3,14 +3,15 @@
 The first pass flags, writes crfints and finds the source, the second centroids around the median
 of the first and fits the PSF, the third sums apertures at the median of the second. What a pass
 hands on is one position per integration. The later two read the cubes that they need from the
-crfints; where none are written they flag the segment's own file again.
+crfints; where none are written they flag the segment's own file again. Where a model of the
+exposure tells the places beforehand, all of it is one pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
 from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment
+
+if TYPE_CHECKING:
+    from tso3dask.ops.exposure_model import ExposureModel
 
 __all__ = [
     "ImagingJob",
@@ -31,6 +35,7 @@ __all__ = [
     "measure_pass",
     "photometry_table",
     "smooth_centres",
+    "whole_pass",
 ]
 
 _CENTROIDS = ("centroid_x", "centroid_y", "psf_width_x", "psf_width_y", "psf_flux")
@@ -62,6 +67,10 @@ class ImagingSetup:
         Radii of further apertures, pixels.
     bkg_clip : float or None
         Limit of the clipping in the annulus, sigma.
+    by_model : bool
+        Whether apertures go where the model of the exposure has the source.
+    places : tuple of ndarray or None
+        Where apertures are by the model of the exposure, x and y (integration,); None without one.
     """
 
     planned: tuple[float, float]
@@ -76,6 +85,31 @@ class ImagingSetup:
     smooth: int = 0
     more_radii: tuple[float, ...] = ()
     bkg_clip: float | None = None
+    by_model: bool = False
+    places: tuple[np.ndarray, np.ndarray] | None = None
+
+    def with_model(self, model: ExposureModel) -> ImagingSetup:
+        """Return the same with the places of the source by the model of the exposure.
+
+        Parameters
+        ----------
+        model : ExposureModel
+            With the numbers of all integrations of the segment.
+        """
+        from tso3dask.ops.centroid import running_median
+
+        if not (self.by_model and self.centroid) or not np.isfinite(model.centre).all():
+            return self
+        y, x = (
+            np.where(np.isfinite(shift), shift, 0.0) + centre
+            for centre, shift in zip(model.centre, (model.shift_y, model.shift_x), strict=True)
+        )
+        if self.smooth:
+            x, y = running_median(x, self.smooth), running_median(y, self.smooth)
+        elif not self.moving:
+            y, x = (np.full(x.shape, centre) for centre in model.centre)
+        begin = -model.first
+        return replace(self, places=(x[begin:], y[begin:]))
 
     def scaled(self, array: np.ndarray) -> np.ndarray:
         """Pixels in the unit of the photometry, float32."""
@@ -146,6 +180,7 @@ def imaging_setup(
         smooth=step.smooth_centroid,
         more_radii=step.more_radii,
         bkg_clip=step.bkg_clip,
+        by_model=parameters.outlier_detection.needs_model or parameters.pixel_replace.needs_model,
     )
     if setup.whole_array and (setup.more_radii or setup.bkg_clip is not None):
         notes.append("all pixels are summed: tso_photometry.radii and bkg_clip have no effect")
@@ -261,8 +296,6 @@ def measure_pass(
     found : ChunkResult or None
         Centroids of these integrations at least, for apertures that follow the source.
     """
-    from tso3dask.ops.aperture import aperture_sums, whole_array_sums
-
     setup = job.setup
     assert setup is not None
     x: Any
@@ -276,19 +309,52 @@ def measure_pass(
         for first, last, block in job.written.blocks(a, b, constants, names=("sci", "err")):
             arrays = block.arrays
             here = slice(first - a, last - a)
-            sci, err = setup.scaled(arrays["sci"]), setup.scaled(arrays["err"])
-            if setup.whole_array:
-                sums = whole_array_sums(sci, err)
-            else:
-                where = (x, y) if np.ndim(x) == 0 else (x[here], y[here])
-                radii, more = map(float, setup.radii), setup.more_radii
-                sums = aperture_sums(
-                    sci, err, *where, *radii, more_radii=more, bkg_clip=setup.bkg_clip
-                )
+            where = (x, y) if np.ndim(x) == 0 else (x[here], y[here])
+            sums = _aperture_rows(setup, arrays, where)
             for name, values in sums.items():
                 rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
     rows["aperture_x"] = np.broadcast_to(np.asarray(x, float), (b - a,)).copy()
     rows["aperture_y"] = np.broadcast_to(np.asarray(y, float), (b - a,)).copy()
+    return ChunkResult(job.member, a, b, rows)
+
+
+def _aperture_rows(
+    setup: ImagingSetup, arrays: Mapping[str, np.ndarray], where: tuple[Any, Any]
+) -> dict[str, np.ndarray]:
+    """Sums of some integrations around places x and y."""
+    from tso3dask.ops.aperture import aperture_sums, whole_array_sums
+
+    sci, err = setup.scaled(arrays["sci"]), setup.scaled(arrays["err"])
+    if setup.whole_array:
+        return whole_array_sums(sci, err)
+    radii, more = map(float, setup.radii), setup.more_radii
+    return aperture_sums(sci, err, *where, *radii, more_radii=more, bkg_clip=setup.bkg_clip)
+
+
+def whole_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
+    """Task: flag, write pixels, centroids, PSF fits and sums at places that are known before."""
+    from tso3dask.ops.psffit import centroids_and_psf
+
+    setup = job.setup
+    assert setup is not None
+    assert setup.places is not None
+    x, y = (place[a:b] for place in setup.places)
+    start = float(np.median(setup.places[0])), float(np.median(setup.places[1]))
+    rows: dict[str, np.ndarray] = {"n_outliers": np.zeros(b - a, np.int64)}
+    with task_errors(job.path, a, b):
+        for first, last, block in job.blocks(a, b, constants, write=True):
+            arrays, here = block.arrays, slice(first - a, last - a)
+            job.keep_counts(rows, block.counts, here, b - a)
+            sci = setup.scaled(arrays["sci"])
+            found = centroids_and_psf(
+                sci, arrays["dq"], *start, setup.fit_box, float(setup.radii[1])
+            )
+            follows = setup.moving or setup.smooth
+            where = (x[here], y[here]) if follows else (float(x[0]), float(y[0]))
+            found |= _aperture_rows(setup, arrays, where)
+            for name, values in found.items():
+                rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
+    rows["aperture_x"], rows["aperture_y"] = x.copy(), y.copy()
     return ChunkResult(job.member, a, b, rows)
 
 

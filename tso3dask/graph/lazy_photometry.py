@@ -33,6 +33,8 @@ def photometry_dataset(
     graph = imaging_graph(job, chunks, label, pieces=pieces)
     layer = f"photometry-{label}"
     centres = graph.passes.get("centre", [])
+    if setup.places is not None:
+        centres = graph.passes["measure"]
     columns = photometry_units(setup)
     tasks = {
         (layer, 0): (

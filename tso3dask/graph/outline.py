@@ -307,7 +307,7 @@ class Outline:
     def tasks(self) -> int:
         """Chunk tasks of a run."""
         passes = 1
-        if "phot" in self.products:
+        if any(m.imaging is not None and not m.imaging.by_model for m in self.members):
             passes = 3 if self.parameters.tso_photometry.centroid_source else 2
         return passes * sum(len(m.chunks) for m in self.members)
 

@@ -10,7 +10,7 @@ overlaps. Both give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -409,7 +409,11 @@ def _pieces(dataset: xr.Dataset, names: Sequence[str]) -> tuple[list[Any], list[
 
 
 def tso_photometry(
-    dataset: xr.Dataset, *, gain: str | None = None, **parameters: Any
+    dataset: xr.Dataset,
+    *,
+    gain: str | None = None,
+    model: ExposureModel | None = None,
+    **parameters: Any,
 ) -> xr.Dataset:
     """Aperture photometry of each integration.
 
@@ -419,6 +423,8 @@ def tso_photometry(
         Cubes (integration, y, x) of one segment, flagged.
     gain : path, optional
         Gain reference, needed for data in DN/s, or ``override_gain``.
+    model : ExposureModel, optional
+        Model of the exposure, as members of `Plan.modelled` have it: apertures are at its places.
     **parameters
         Of the step ``tso_photometry``, as ``radius=3.0``.
 
@@ -444,7 +450,9 @@ def tso_photometry(
     gain = gain or (None if override in (None, "N/A") else override)
     image = None if gain is None else reference.read_gain(gain, segment)
     setup, _ = imaging_setup(segment, steps, image)
-    return photometry_of(dataset, segment, setup, tokenize(steps.token(), gain))
+    if model is not None:
+        setup = replace(setup, by_model=True).with_model(model)
+    return photometry_of(dataset, segment, setup, tokenize(steps.token(), gain, model))
 
 
 def photometry_of(
