@@ -3,7 +3,9 @@
     python benchmarks/outliers.py --shape 200 256 2048 --window 25 --jwst 30
 
 Figures are seconds for the whole cube, in one thread, with buffers that were written to before.
-``--jwst N`` times jwst's step on the first N integrations and compares all six arrays bit for bit.
+``--jwst N`` times jwst's step on the first N integrations and compares all six arrays bit for bit;
+``--beside NINTS NY NX`` gives another shape for that, as a window of 25 has many medians in a long
+segment alone. ``--widths`` are windows whose rolling medians are compared with jwst's.
 """
 
 from __future__ import annotations
@@ -76,6 +78,21 @@ def jwst_step(cube: Cube, width: int) -> Callable[[], Cube]:
     return step
 
 
+def median_beside_jwst(report: Report, sci: np.ndarray, width: int) -> None:
+    """Time rolling medians of one width with jwst's code and ours."""
+    from jwst.outlier_detection.tso import moving_median_over_zeroth_axis
+
+    window = Window(width, len(sci))
+    medians = np.zeros(sci.shape, window.dtype)
+    report.add_beside_jwst(
+        f"rolling median, window {width}",
+        sci.shape,
+        lambda: moving_median_over_zeroth_axis(sci, width),
+        lambda: rolling_median(sci, 0, 0, len(sci), window, out=medians),
+        lambda theirs, ours: {"identical": bool(np.array_equal(theirs, ours, equal_nan=True))},
+    )
+
+
 def compare(theirs: Cube, ours: Cube) -> dict[str, Any]:
     """Whether arrays are the same, bit for bit but for the kind of NaN."""
     same = {
@@ -91,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--window", type=int, default=25)
     parser.add_argument("--block", type=int, default=0, help="integrations per call; 0: all")
     jwst_option(parser)
+    parser.add_argument("--beside", nargs=3, type=int, help="shape beside jwst")
+    parser.add_argument("--widths", nargs="*", type=int, default=(), help="windows beside jwst")
     args = parser.parse_args(argv)
     report = Report("outliers", args)
 
@@ -99,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     nints = shape[0]
     window, block = Window(args.window, nints), args.block or nints
     part = {name: array[: args.jwst].copy() for name, array in cube.items()}
+    if args.beside:
+        part = make_cube(tuple(args.beside))
     out = {name: np.zeros_like(cube[name]) for name in NAMES}
 
     def copy() -> None:
@@ -137,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         report.add_beside_jwst(
             f"{n} integrations", part["sci"].shape, jwst_step(part, args.window), ours, compare
         )
+        for width in args.widths:
+            median_beside_jwst(report, part["sci"][:80], width)
     report.write()
 
 

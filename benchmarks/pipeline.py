@@ -5,6 +5,8 @@
 A case is a mode of the simulator, the number of integrations and, for small trials, the size of
 the array: ``MODE:INTEGRATIONS[:NYxNX]``. Observations and products are written to a temporary
 folder (``--folder``: where) and removed. Figures are seconds of whole processes, imports included.
+Each case has a cache of compiled kernels of its own, empty at first: the small run of the same kind
+that fills it (``first run``) is the first run of all on a machine.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,7 +60,15 @@ class ProcessError(RuntimeError):
     """A process that did not do what it should."""
 
 
-def process(command: Sequence[str | Path], log: Path) -> tuple[float, float, float]:
+def environment(kernels: Path | None) -> dict[str, str]:
+    """Variables of a process: compiled kernels in that folder, modules compiled once."""
+    found = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return found | ({"NUMBA_CACHE_DIR": str(kernels)} if kernels else {})
+
+
+def process(
+    command: Sequence[str | Path], log: Path, kernels: Path | None = None
+) -> tuple[float, float, float]:
     """Run a command; return wall and CPU seconds and its peak resident memory in MB.
 
     The peak that the system reports of a child is at least that of its parent when it started, so
@@ -66,7 +77,8 @@ def process(command: Sequence[str | Path], log: Path) -> tuple[float, float, flo
     os.sync()  # what was written before shall not be paid for now
     with log.open("w") as stream:
         start = time.perf_counter()
-        child = subprocess.Popen([str(word) for word in command], stdout=stream, stderr=stream)
+        words = [str(word) for word in command]
+        child = subprocess.Popen(words, stdout=stream, stderr=stream, env=environment(kernels))
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -100,12 +112,22 @@ def measure(runs: Sequence[tuple[float, float, float]]) -> Figure:
     return summary([(wall, cpu) for wall, cpu, _ in runs]) | {"peak_mb": round(peak, 1)}
 
 
+def array_shape(path: Path) -> str:
+    """Rows and columns of a calints file, as NYxNX."""
+    with path.open("rb") as stream:
+        text = stream.read(10**6).decode("ascii", "replace")
+    found = {key: re.search(rf"{key} *= *(\d+)", text) for key in ("NAXIS2", "NAXIS1")}
+    return "x".join(match.group(1) if match else "?" for match in found.values())
+
+
 def size(paths: Sequence[Path]) -> float:
     """Size of files in MB."""
     return sum(path.stat().st_size for path in paths) / 1e6
 
 
-def run_case(case: Case, work: Path, repeat: int, jwst: Path | None) -> dict[str, Any]:
+def run_case(
+    case: Case, work: Path, repeat: int, jwst: Path | None, kernels: Path | None = None
+) -> dict[str, Any]:
     """Simulate, run everything, and return what to report."""
     association, steps, members = simulate(case, work / "input")
     log, out = work / "run.log", work / "products"
@@ -115,34 +137,34 @@ def run_case(case: Case, work: Path, repeat: int, jwst: Path | None) -> dict[str
         copies.append(process(["cp", *members, work / "copy"], log))
         shutil.rmtree(work / "copy")
     given: list[str | Path] = [association, "--params", steps]
-    plans = [process([*TSO3DASK, "plan", *given], log) for _ in range(repeat)]
+    plans = [process([*TSO3DASK, "plan", *given], log, kernels) for _ in range(repeat)]
     runs = []
     for _ in range(repeat):
         shutil.rmtree(out, ignore_errors=True)
-        runs.append(process([*TSO3DASK, "run", *given, "-o", out, "--no-plots"], log))
+        runs.append(process([*TSO3DASK, "run", *given, "-o", out, "--no-plots"], log, kernels))
     products = sorted(path for path in out.iterdir() if path.suffix in (".fits", ".ecsv"))
     found: dict[str, Any] = {
         "input_mb": round(size(members), 3),
         "products_mb": round(size(products), 3),
         "products": [path.name for path in products],
+        "shape": case.shape or array_shape(members[0]),
     }
     figures = {"cp": measure(copies), "plan": measure(plans), "tso3dask": measure(runs)}
     shutil.rmtree(out)
-    figures["flag and write"] = flag_and_write(association, steps, out, repeat, log)
+    words = [TSO3DASK[0], HERE / "_run_parts.py", association, steps, out, str(repeat)]
+    process(words, log, kernels)
+    parts = json.loads(log.read_text().splitlines()[-1])
+    figures |= {name: summary(seconds) for name, seconds in parts.items()}
     if jwst:
         script = HERE / "_run_jwst.py"
         figures["jwst"] = measure([process([jwst, script, association, steps, out], log)])
         found["jwst"] = json.loads(log.read_text().splitlines()[-1])
+        seconds = found["jwst"].get("steps_cpu", {}).get("extract_1d")
+        if seconds:
+            figures["jwst, extract_1d"] = summary([(seconds, seconds)])
         shutil.rmtree(out)
     shutil.rmtree(work / "input")
     return found | {"figures": figures, "ratios": run_ratios(figures)}
-
-
-def flag_and_write(association: Path, steps: Path, out: Path, repeat: int, log: Path) -> Figure:
-    """Time of making the crfints alone, in a process that has everything loaded."""
-    script = HERE / "_run_crfints.py"
-    process([TSO3DASK[0], script, association, steps, out, str(repeat)], log)
-    return summary(json.loads(log.read_text().splitlines()[-1]))
 
 
 def run_ratios(figures: dict[str, Figure]) -> dict[str, float]:
@@ -150,19 +172,25 @@ def run_ratios(figures: dict[str, Figure]) -> dict[str, float]:
     peer = ("jwst", "tso3dask")
     floor = [("tso3dask", "cp"), ("jwst", "cp")]
     written = ("flag and write", "cp")
+    extracted = ("jwst, extract_1d", "extract and write")
+    by_worker = ("flag and write, one worker", "flag and write")
     return (
-        ratios(figures, [*floor, written, peer], "min")
-        | ratios(figures, [("tso3dask", "cp"), written, peer], "cpu")
+        ratios(figures, [*floor, written, by_worker, peer], "min")
+        | ratios(figures, [("tso3dask", "cp"), written, extracted, peer], "cpu")
         | ratios(figures, [peer], "peak_mb")
     )
 
 
-def memory(case: Case, work: Path) -> dict[str, Any]:
+def memory(case: Case, work: Path, kernels: Path | None) -> dict[str, Any]:
     """Peaks of runs of one and of eight times the integrations."""
     figures = {}
     for factor in (1, 8):
-        found = run_case(case.times(factor), work, 1, None)
-        figures[f"{factor}x"] = found["figures"]["tso3dask"] | {"input_mb": found["input_mb"]}
+        association, steps, members = simulate(case.times(factor), work / "input")
+        words = [*TSO3DASK, "run", association, "--params", steps, "-o", work / "products"]
+        figure = measure([process([*words, "--no-plots"], work / "run.log", kernels)])
+        figures[f"{factor}x"] = figure | {"input_mb": round(size(members), 3)}
+        for folder in ("input", "products"):
+            shutil.rmtree(work / folder)
     return {"figures": figures, "ratios": ratios(figures, [("8x", "1x")], "peak_mb")}
 
 
@@ -179,6 +207,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = options(__doc__, "pipeline", repeat=3)
     parser.add_argument("--cases", nargs="*", type=Case.parse, default=[*map(Case.parse, CASES)])
+    parser.add_argument(
+        "--alone", nargs="*", type=Case.parse, default=[], help="cases that jwst is left out of"
+    )
     parser.add_argument("--memory-case", type=Case.parse, help="also run it at 1x and 8x")
     parser.add_argument("--jwst-python", type=Path, help="Python that has jwst (this one)")
     parser.add_argument("--no-jwst", action="store_true", help="leave jwst out")
@@ -188,24 +219,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     jwst = peer(args)
     shown = argparse.Namespace(**vars(args))
     shown.cases, shown.memory_case = [*map(str, args.cases)], str(args.memory_case)
+    shown.alone = [*map(str, args.alone)]
     report = Report("pipeline", shown)
     with tempfile.TemporaryDirectory(prefix="tso3dask-benchmark.", dir=args.folder) as folder:
         work = Path(folder)
-        for case in args.cases:
-            if not args.no_warm_up:
-                warm_up(case, work)
-            report.add(str(case), **run_case(case, work, args.repeat, jwst))
+        for case in [*args.cases, *args.alone]:
+            kernels = None if args.no_warm_up else work / f"kernels-{len(report.content['cases'])}"
+            first = first_run(case, work, kernels) if kernels else {}
+            their = jwst if case in args.cases else None
+            found = run_case(case, work, args.repeat, their, kernels)
+            found["figures"] |= first
+            report.add(str(case), **found)
         if args.memory_case:
-            if not args.no_warm_up:
-                warm_up(args.memory_case, work)
-            found = memory(args.memory_case, work)
+            kernels = None if args.no_warm_up else work / "kernels-memory"
+            if kernels:
+                first_run(args.memory_case, work, kernels)
+            found = memory(args.memory_case, work, kernels)
             report.add(f"memory, {args.memory_case}", **found)
     report.write()
 
 
-def warm_up(case: Case, work: Path) -> None:
-    """Let kernels be compiled and kept by a small run of the same kind."""
-    run_case(Case(case.mode, min(case.nints, 30), case.shape), work, 1, None)
+def first_run(case: Case, work: Path, kernels: Path) -> dict[str, Figure]:
+    """Time a small run of the same kind that compiles its kernels, and keeps them."""
+    few = Case(case.mode, min(case.nints, 30), case.shape)
+    association, steps, _ = simulate(few, work / "input")
+    words = [*TSO3DASK, "run", association, "--params", steps, "-o", work / "first", "--no-plots"]
+    figure = measure([process(words, work / "run.log", kernels)])
+    for folder in ("input", "first"):
+        shutil.rmtree(work / folder)
+    return {"first run": figure}
 
 
 if __name__ == "__main__":

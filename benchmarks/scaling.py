@@ -1,10 +1,11 @@
 """Time two threads against one, and the plan of a long observation.
 
-    python benchmarks/scaling.py --shape 64 256 2048 --plan-integrations 1000000
+    python benchmarks/scaling.py --shape 64 256 2048 --plan-integrations 1000000 --tasks 20000
 
 Two threads flag two halves of a cube in memory. How much of two cores the machine gave is told by a
 control, a loop of plain arithmetic in two threads. The plan is of 24 segments of small images that
-are simulated for it; its graph is built, and nothing is computed.
+are simulated for it; its graph is built, and nothing is computed. ``--tasks`` flags a segment of
+that many integrations of 32 x 32 pixels by a dask graph, and by one call of the kernel.
 """
 
 from __future__ import annotations
@@ -117,6 +118,47 @@ def plan_of(nints: int, shape: str) -> dict[str, Any]:
     return {"figures": figures, "ratios": {}, "tasks": int(tasks), "integrations": nints}
 
 
+def tasks_of(nints: int) -> dict[str, Any]:
+    """Read and flag a segment of small images: lazily, as dask tasks, and by direct calls."""
+    import tso3dask
+    from tso3dask.graph.steps import outlier_detection
+    from tso3dask.io.segment import open_segment
+
+    with tempfile.TemporaryDirectory(prefix="tso3dask-benchmark.") as folder:
+        words = ["simulate", "nrc_tsimage", "-o", folder, "--nints", str(nints)]
+        words += ["--segments", "1", "--shape", "32x32"]
+        subprocess.run([sys.executable, "-m", "tso3dask", *words], check=True, capture_output=True)
+        (path,) = Path(folder).glob("*_calints.fits")
+        dataset = tso3dask.open_segment(path)
+        flagged = outlier_detection(dataset)
+        names = [str(name) for name in flagged.data_vars if flagged[name].ndim == 3]
+        arrays = open_segment(path).arrays
+        window, bits = Window(25, nints), interpret_good_bits("~DO_NOT_USE")
+
+        def direct() -> None:
+            cube = {name: arrays[name].read() for name in names}
+            variances = {name: cube[name] for name in names if name.startswith("var_")}
+            flag_block(
+                cube["sci"], cube["dq"], cube["err"], variances,
+                first=0, a=0, b=nints, window=window, bad_bits=bits, snr=5.0,
+            )  # fmt: skip
+
+        def lazily() -> None:
+            flagged[names].compute(scheduler="threads", num_workers=2)
+
+        figures = {}
+        for name, work in (("direct calls", direct), ("dask tasks", lazily)):
+            runs = []
+            for _ in range(4):
+                start = time.perf_counter(), time.process_time()
+                work()
+                runs.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+            figures[name] = summary(runs[1:])
+    pairs = [("dask tasks", "direct calls")]
+    count = len(flagged[names].__dask_graph__())
+    return {"figures": figures, "ratios": ratios(figures, pairs), "tasks": count}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = options(__doc__, "scaling")
@@ -124,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--photometry", type=int, default=2000, help="integrations (2000)")
     parser.add_argument("--rounds", type=int, default=10**8, help="rounds of the control")
     parser.add_argument("--plan-integrations", type=int, default=0, help="0: no plan")
-    parser.add_argument("--plan-shape", default="24x26")
+    parser.add_argument("--plan-shape", default="8x8")
+    parser.add_argument("--tasks", type=int, default=0, help="integrations of 32 x 32; 0: none")
     args = parser.parse_args(argv)
     report = Report("scaling", args)
     cases = {
@@ -139,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plan_integrations:
         found = plan_of(args.plan_integrations, args.plan_shape)
         report.add(f"plan of {args.plan_integrations} integrations", **found)
+    if args.tasks:
+        report.add(f"{args.tasks} integrations of 32 x 32", **tasks_of(args.tasks))
     report.write()
 
 

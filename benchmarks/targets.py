@@ -4,7 +4,8 @@
     python benchmarks/targets.py --results          # of the files there, without running anything
 
 Results go to ``benchmarks/results``, the table to ``targets.json`` there and, as Markdown, to
-standard output. Sizes: ``--size tiny`` (seconds, to try it), ``small`` (0.4 GB) or ``full`` (2 GB).
+standard output and with ``--page docs/performance.md`` to that page. Sizes: ``--size tiny``
+(seconds, to try it), ``small`` (0.4 GB) or ``full`` (2 GB).
 """
 
 from __future__ import annotations
@@ -37,23 +38,44 @@ SIZES: dict[str, dict[str, list[str]]] = {
         "outliers": ["--shape", "64", "256", "2048"],
         "photometry": ["--shape", "2000", "64", "64"],
         "extraction": ["--modes", "grism", "lrs", "--fits", "none", "poly0", "poly1"],
-        "scaling": ["--shape", "64", "256", "2048", "--plan-integrations", "100000"],
-        "pipeline": ["--cases", "mir_lrs-slitless:50", "mir_lrs-slitless:560", "nrc_tsimage:400",
-                     "nrc_tsimage:4000", "nrc_tsgrism:32", "--memory-case", "nrs_prism:160",
-                     "--repeat", "2"],
+        "scaling": ["--shape", "64", "256", "2048", "--plan-integrations", "100000",
+                    "--tasks", "5000"],
+        "pipeline": ["--cases", "mir_lrs-slitless:50", "nrc_tsimage:400", "mir_lrs-slitless:200",
+                     "--alone", "mir_lrs-slitless:560", "nrc_tsimage:4000", "nrc_tsgrism:32",
+                     "--memory-case", "nrs_prism:160", "--repeat", "2"],
         "soss": ["--integrations", "32", "--repeat", "3", "--whole", "30"],
     },
     "full": {
         "outliers": ["--shape", "160", "256", "2048"],
         "photometry": ["--shape", "10000", "64", "64"],
         "extraction": ["--integrations", "20"],
-        "scaling": ["--shape", "160", "256", "2048", "--plan-integrations", "1000000"],
-        "pipeline": ["--cases", "mir_lrs-slitless:50", "mir_lrs-slitless:2900", "nrc_tsimage:400",
-                     "nrc_tsimage:21000", "nrc_tsgrism:165", "--memory-case", "nrs_prism:600"],
+        "scaling": ["--shape", "160", "256", "2048", "--plan-integrations", "1000000",
+                    "--tasks", "20000"],
+        "pipeline": ["--cases", "mir_lrs-slitless:50", "nrc_tsimage:400", "nrs_prism:100",
+                     "mir_lrs-slitless:800", "nrc_tsimage:8000", "nrc_tsgrism:80",
+                     "--alone", "mir_lrs-slitless:2900", "nrc_tsimage:21000", "nrc_tsgrism:165",
+                     "--memory-case", "nrs_prism:300", "--repeat", "2"],
         "soss": ["--integrations", "32", "--repeat", "3", "--whole", "200", "--rtol", "1e-4"],
     },
 }  # fmt: skip
-BESIDE_JWST = {"outliers": "30", "photometry": "100", "extraction": "2", "soss": "3"}
+BESIDE_JWST = {
+    "tiny": {"outliers": ["--jwst", "30"], "photometry": ["--jwst", "6"],
+             "extraction": ["--jwst", "2"], "soss": ["--jwst", "2"]},
+    "small": {
+        "outliers": ["--jwst", "1", "--beside", "200", "16", "2048", "--widths", "5", "24", "25"],
+        "photometry": ["--jwst", "100"],
+        "extraction": ["--jwst", "2"],
+        "soss": ["--jwst", "3"],
+    },
+    "full": {
+        "outliers": ["--jwst", "1", "--beside", "200", "64", "2048",
+                     "--widths", "5", "15", "24", "25", "49", "75"],
+        "photometry": ["--jwst", "300"],
+        "extraction": ["--jwst", "5"],
+        "soss": ["--jwst", "3"],
+    },
+}  # fmt: skip
+PAGE_MARKS = ("<!-- table of targets -->\n", "<!-- end of the table -->\n")
 SMALL_MB = 60
 
 
@@ -127,18 +149,33 @@ def targets(results: Results) -> list[Target]:
     def soss(*words: str) -> Callable[[Case], bool]:
         return lambda case: all(word in case["case"] for word in words)
 
+    def median(case: Case) -> bool:
+        return case["case"].startswith("rolling median")
+
+    def usual(case: Case) -> bool:
+        return median(case) and "window 25" in case["case"]
+
+    def step(case: Case) -> bool:
+        return not median(case)
+
     return [
+        Target("rolling median, window 25, jwst / tso3dask", ">= 300",
+               ratio(results, "outliers", peer, usual)),
+        Target("rolling median, other windows, jwst / tso3dask", ">= 100",
+               ratio(results, "outliers", peer, lambda case: median(case) and not usual(case))),
         Target("rolling median / copy of SCI", "<= 5",
                ratio(results, "outliers", "rolling median / copy of sci, CPU")),
         Target("outlier step / copy of six arrays", "<= 3",
                ratio(results, "outliers", "whole step / copy, CPU")),
-        Target("outlier step, jwst / tso3dask", ">= 150", ratio(results, "outliers", peer)),
+        Target("outlier step, jwst / tso3dask", ">= 150", ratio(results, "outliers", peer, step)),
         Target("flag and write crfints / cp, wall", "<= 2.5",
                ratio(results, "pipeline", "flag and write / cp, wall", is_large)),
         Target("flag and write crfints / cp", "<= 2.5",
                ratio(results, "pipeline", "flag and write / cp, CPU", is_large)),
         Target("photometry with centroids and fit, jwst / tso3dask", ">= 150",
                ratio(results, "photometry", peer)),
+        Target("extraction with its table, jwst's step / tso3dask from file to file", ">= 100",
+               ratio(results, "pipeline", "jwst, extract_1d / extract and write, CPU", is_large)),
         Target("box sums without background, jwst / tso3dask, no table", ">= 200",
                ratio(results, "extraction", peer, lambda case: "none" in case["case"])),
         Target("box sums with polynomial background, jwst / tso3dask, no table", ">= 100",
@@ -150,6 +187,8 @@ def targets(results: Results) -> list[Target]:
         Target("small run, jwst / tso3dask", ">= 5", ratio(results, "pipeline", peer, is_small)),
         Target("small run, s of CPU", "<= 2",
                figure(results, "pipeline", "tso3dask", "cpu", is_small)),
+        Target("first run of all, with compilation, s of CPU", "<= 15",
+               figure(results, "pipeline", "first run", "cpu", lambda case: True)),
         Target("tso3dask --help, s of CPU", "<= 0.3", results.get("help", [])),
         Target("peak memory of a run, MB", "<= 1000",
                figure(results, "pipeline", "tso3dask", "peak_mb", lambda case: True)),
@@ -167,9 +206,14 @@ def targets(results: Results) -> list[Target]:
                figure(results, "soss", "tso3dask", "peak_mb", soss("whole run"))),
         Target("plan of many integrations, s of CPU, with imports", "<= 2",
                figure(results, "scaling", "plan, with imports", "cpu", lambda case: True)),
+        Target("dask tasks / direct calls, small images", "<= 2",
+               ratio(results, "scaling", "dask tasks / direct calls, CPU")),
         Target("one / two threads, wall, kernels in memory", ">= 1.6",
                ratio(results, "scaling", "one thread / two threads, wall",
                      lambda case: "control" not in case["case"])),
+        Target("one / two workers, wall, flag and write crfints", ">= 1.25",
+               ratio(results, "pipeline", "flag and write, one worker / flag and write, wall",
+                     is_large)),
         Target("one / two threads, wall, control: what the machine gave", ">= 1.6",
                ratio(results, "scaling", "one thread / two threads, wall",
                      lambda case: "control" in case["case"])),
@@ -186,15 +230,27 @@ def table(lines: Sequence[Target]) -> str:
     return "\n".join(text) + "\n"
 
 
+def write_page(lines: Sequence[Target], found: dict[str, Any], page: Path) -> None:
+    """Put the table between its marks in a page of the documentation."""
+    before, rest = page.read_text(encoding="utf-8").split(PAGE_MARKS[0])
+    after = rest.split(PAGE_MARKS[1])[1]
+    names = ("numpy", "numba", "dask", "jwst")
+    known = ", ".join(f"{n} {found['versions'][n]}" for n in names if n in found["versions"])
+    place = found["machine"]
+    text = f"Measured {found['date']}: {place['processor']}, {place['cores']} cores; {known}.\n\n"
+    text = PAGE_MARKS[0] + text + table(lines) + PAGE_MARKS[1]
+    page.write_text(before + text + after, encoding="utf-8")
+
+
 def run_all(size: str, folder: Path, jwst_python: Path | None) -> None:
     """Run the scripts one after the other, each in a process of its own."""
     for name, words in SIZES[size].items():
         more = ["--json", str(folder / f"{name}.json")]
         if name == "pipeline":
             more += ["--jwst-python", str(jwst_python)] if jwst_python else ["--no-jwst"]
-        here = name in BESIDE_JWST and jwst_python and importlib.util.find_spec("jwst")
+        here = name in BESIDE_JWST[size] and jwst_python and importlib.util.find_spec("jwst")
         if here:
-            more += ["--jwst", BESIDE_JWST[name]]
+            more += BESIDE_JWST[size][name]
         script = Path(__file__).parent / f"{name}.py"
         print(f"{name} ...", file=sys.stderr)
         log = folder / f"{name}.log"
@@ -218,6 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", action="store_true", help="run nothing")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="folder of results")
     parser.add_argument("--jwst-python", type=Path, help="Python that has jwst")
+    parser.add_argument("--page", type=Path, help="page whose table is replaced by this one")
     args = parser.parse_args(argv)
     args.folder.mkdir(parents=True, exist_ok=True)
     if not args.results:
@@ -235,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     path = args.folder / "targets.json"
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if args.page:
+        write_page(lines, content, args.page)
     print(table(lines))
 
 

@@ -20,9 +20,11 @@ KERNELS = {
     "soss": ["--modes", "tiny", "--integrations", "2"],
 }
 
+PARTS = {"flag and write", "flag and write, one worker", "extract and write"}
+
 OVER_COPY = {
     f"{what} / cp, {of}" for what in ("tso3dask", "flag and write") for of in ("wall", "CPU")
-}
+} | {"flag and write, one worker / flag and write, wall"}
 
 TINY = "mir_lrs-slitless:30:26x20"
 
@@ -76,7 +78,7 @@ def test_whole_run(run):
     result = run("pipeline", "--cases", TINY, "--no-warm-up", "--no-jwst")
     check(result, "pipeline")
     (case,) = result["cases"]
-    assert case["figures"].keys() == {"cp", "plan", "tso3dask", "flag and write"}
+    assert case["figures"].keys() == {"cp", "plan", "tso3dask"} | PARTS
     assert case["ratios"].keys() == OVER_COPY
     assert case["input_mb"] > 0
     assert [name.rsplit("_", 1)[1] for name in case["products"]] == [
@@ -89,10 +91,42 @@ def test_whole_run(run):
 
 def test_scaling(run):
     words = ["--shape", "30", "8", "16", "--photometry", "4", "--rounds", "1000"]
-    result = run("scaling", *words, "--plan-integrations", "48")
+    result = run("scaling", *words, "--plan-integrations", "48", "--tasks", "40")
     check(result, "scaling")
-    assert [case["case"].split()[0] for case in result["cases"]] == ["threads,"] * 3 + ["plan"]
-    assert result["cases"][-1]["tasks"] > 24
+    first = [case["case"].split()[0] for case in result["cases"]]
+    assert first == ["threads,"] * 3 + ["plan", "40"]
+    assert result["cases"][3]["tasks"] > 24
+    assert result["cases"][4]["ratios"].keys() == {"dask tasks / direct calls, CPU"}
+
+
+def test_page_takes_the_table(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    targets = importlib.import_module("targets")
+    lines = [targets.Target("rolling median", ">= 100", [("5", 150.0), ("75", 90.0)])]
+    found = {"date": "2026-01-01", "versions": {"numpy": "2"}, "machine": {"processor": "P"}}
+    found["machine"]["cores"] = 2
+    page = tmp_path / "page.md"
+    page.write_text("before\n" + "old\n".join(targets.PAGE_MARKS) + "after\n")
+    targets.write_page(lines, found, page)
+    targets.write_page(lines, found, page)
+    text = page.read_text()
+    assert text.startswith("before\n<!--") and text.endswith("-->\nafter\n")
+    assert "old" not in text
+    assert text.count("| rolling median | >= 100 | 5: 150; 75: 90 | no |") == 1
+    for name in ("_common", "targets"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
+def test_curve(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = tmp_path / "cost.png"
+    words = ["--modes", "mir_lrs-slitless", "--shape", "26x20", "--nints", "4", "--no-jwst"]
+    result = run("curve", *words, "--figure", str(figure))
+    check(result, "curve")
+    assert [case["integrations"] for case in result["cases"]] == [4]
+    assert result["cases"][0]["shape"] == "26x20"
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
@@ -152,8 +186,10 @@ def test_whole_run_beside_jwst(run):
     result = run("pipeline", "--cases", TINY, "--no-warm-up", "--jwst-python", sys.executable)
     check(result, "pipeline")
     (case,) = result["cases"]
-    assert case["jwst"].keys() == {"version", "imports", "run"}
+    assert case["jwst"].keys() == {"version", "imports", "run", "steps_cpu"}
+    assert case["jwst"]["steps_cpu"].keys() >= {"outlier_detection", "extract_1d"}
     assert case["ratios"].keys() == OVER_COPY | {
+        "jwst, extract_1d / extract and write, CPU",
         "jwst / cp, wall",
         "jwst / tso3dask, wall",
         "jwst / tso3dask, CPU",
