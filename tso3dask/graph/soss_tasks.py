@@ -51,7 +51,7 @@ __all__ = [
 COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS")
 """Columns of x1dints that have values; all others are 0."""
 
-PREPARING_BYTES = 9 * 10**8
+PREPARING_BYTES = 5 * 10**8
 """Memory that preparing the model of a segment takes."""
 
 MODELS_AT_A_TIME = 4

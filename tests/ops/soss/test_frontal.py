@@ -123,6 +123,18 @@ def test_small_factors_are_not_decided_by_rounding():
     np.testing.assert_allclose(solution, expected, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("factor", [0.0, 1e-200, 1e-20])
+def test_factors_that_rounding_decides_are_raised(factor):
+    design, scaled, error = scene_fit()
+    fit = RegularisedFit(design, scaled, error, drop_unseen=False)
+    solution, system = fit.solve(factor)
+    assert system.ill_conditioned
+    least, still_good = fit.solve(1e-12)
+    assert not still_good.ill_conditioned
+    misfit, expected = ((fit.residual(x) ** 2).mean() for x in (solution, least))
+    assert misfit == pytest.approx(expected, rel=1e-2)
+
+
 def test_grid_and_system_end_in_bounded_size_with_defaults_on_noise():
     orders = soss_scene.spectral_orders(soss_scene.references(tilt=0))
     seen = soss_scene.observation(orders, nints=2, noise=10.0)

@@ -76,9 +76,9 @@ def eliminate(  # type: ignore[no-untyped-def]
         pivot = column[slot] + diagonal[step]
         scale = max(abs(diagonal[step]), largest[slot])
         sign = 1.0 if diagonal[step] > 0.0 else -1.0
-        if pivot * sign < least * scale:
+        if not pivot * sign > least * scale:
             lost += 1
-            pivot = sign * max(abs(pivot), least * scale)
+            pivot = sign * max(abs(pivot), least * scale, 1e-300)
         column[slot] = 0.0
         for i in range(size):
             share = column[i] / pivot

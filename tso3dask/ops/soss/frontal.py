@@ -25,6 +25,9 @@ __all__ = ["FrontalFactor", "FrontalSystem"]
 SMALLEST_PIVOT = 1e-14
 """Pivots below this share of what they are a difference of are rounding."""
 
+SMALLEST_FACTOR = 1e-10
+"""Share of the natural scale of factors below which none is well determined."""
+
 
 @dataclass(frozen=True)
 class FrontalFactor:
@@ -109,25 +112,36 @@ class FrontalSystem:
         self.diagonal = np.where(sequence < points, 0.0, -1.0)
         self.smooth_diagonal = np.zeros(count)
         self.smooth_diagonal[self.steps[:points]] = smoothness.diagonal()
+        # a factor at which regularisation weighs about as much as the pixels
+        self.scale = np.sqrt((matrix.data**2).max() / self.smooth_diagonal.max())
 
     def factorised(self, factor: float) -> FrontalFactor:
-        """Factors of the system for a regularisation factor."""
+        """Factors of the system for a regularisation factor.
+
+        Where it is so small that pivots are lost to rounding, the next larger power of ten of it
+        that helps is used, and the result says that it is ill-conditioned.
+        """
         from ._frontal_jit import eliminate
 
         shares, pivots = np.empty((len(self.slots), self.size)), np.empty(len(self.slots))
-        lost = eliminate(
-            self.slots,
-            self.pointers,
-            self.places,
-            self.values + factor**2 * self.smooth_values,
-            self.diagonal + factor**2 * self.smooth_diagonal,
-            SMALLEST_PIVOT,
-            shares,
-            pivots,
-        )
+        used, ill = factor, False
+        while True:
+            lost = eliminate(
+                self.slots,
+                self.pointers,
+                self.places,
+                self.values + used**2 * self.smooth_values,
+                self.diagonal + used**2 * self.smooth_diagonal,
+                SMALLEST_PIVOT,
+                shares,
+                pivots,
+            )
+            if not lost or used > self.scale:
+                break
+            used, ill = max(10 * used, SMALLEST_FACTOR * self.scale), True
         points, numbers = np.split(self.steps, [len(self.steps) - len(self.kept)])
         return FrontalFactor(
-            self.model, self.kept, points, numbers, self.slots, shares, pivots, lost > 0
+            self.model, self.kept, points, numbers, self.slots, shares, pivots, ill or lost > 0
         )
 
 
