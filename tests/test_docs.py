@@ -120,3 +120,11 @@ def test_supported_modes_are_listed():
     readme = PAGES[0].read_text()
     for name in ("NRC_TSIMAGE", "MIR_IMAGE", "MIR_LRS-SLITLESS", "NRC_TSGRISM", "NRS_BRIGHTOBJ"):
         assert name in readme
+
+
+def test_design_lists_every_module_of_the_graph():
+    """Each module of graph has its subject in the table of graph/DESIGN.md."""
+    folder = ROOT / "tso3dask" / "graph"
+    text = (folder / "DESIGN.md").read_text()
+    names = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
