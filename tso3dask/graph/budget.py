@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from tso3dask.config import PipelineParameters
 from tso3dask.graph.chunking import Budget, make_budget
+from tso3dask.graph.modelled import needs_model
 from tso3dask.graph.outline import mode_of
 from tso3dask.graph.soss_fill import TILE_BYTES
 from tso3dask.io.observation import Observation
 
 __all__ = ["plan_budget"]
+
+MAKING_BYTES = 60 * 10**6
+"""Bytes of the tiles of a sample that an exposure's model is made of."""
+
+MAKING_IMAGES_BYTES = 170
+"""Bytes per pixel of the images that are made on the way."""
 
 MODEL_BYTES = 200
 """Bytes per pixel of the model of SOSS orders, which is held once for a segment."""
@@ -63,15 +70,17 @@ def plan_budget(
     if parameters.outlier_detection.own and not parameters.outlier_detection.skip:
         stored += 7 * pixels  # what pixels should show, and of how many values; what was found
         constants += 8 * pixels
-    if parameters.outlier_detection.needs_model or parameters.pixel_replace.needs_model:
-        constants += MODELLED_BYTES * pixels
+    plane = (12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels
+    if needs_model(parameters, mode_of(observation)):
+        making = MAKING_BYTES + MAKING_IMAGES_BYTES * pixels  # before other tasks, with no window
+        constants = max(constants + MODELLED_BYTES * pixels, making - window * plane)
     if extracted and mode_of(observation) == "soss":
         stored += 24 * pixels  # filled values and errors, and what is made of them
         window += 8
         saved = IMAGES_BYTES if parameters.extract_1d.soss_modelname is not None else 0
         constants = max(constants + (MODEL_BYTES + saved) * pixels, 6 * TILE_BYTES)
     return make_budget(
-        plane=(12 if parameters.outlier_detection.save_intermediate_results else 8) * pixels,
+        plane=plane,
         stored=stored,
         window=window,
         constants=constants,

@@ -33,21 +33,25 @@ __all__ = ["Exposure", "modelled_plan", "needs_model"]
 AnyOutline = TypeVar("AnyOutline", bound="Outline")
 
 
-def needs_model(parameters: PipelineParameters) -> bool:
-    """Tell whether some parameter asks for the model of the exposure."""
+def needs_model(parameters: PipelineParameters, kind: str) -> bool:
+    """Tell whether some parameter asks for the model of the exposure.
 
-    def value(step: str, name: str) -> Any:
-        chosen = getattr(parameters, step, None)
-        skipped = chosen is None or chosen.skip
-        return None if skipped else getattr(chosen, name, None)
-
-    return bool(
+    Parameters
+    ----------
+    parameters : PipelineParameters
+        Parameters of all steps.
+    kind : str
+        ``imaging``, ``spectroscopy`` or ``soss``: what is extracted from images matters there
+        alone.
+    """
+    extract = parameters.extract_1d
+    extracts = kind == "spectroscopy" and not extract.skip
+    placed = extract.extraction_type == "horne" or extract.follow_trace
+    return (
         parameters.outlier_detection.needs_model
         or parameters.pixel_replace.needs_model
-        or value("extract_1d", "extraction_type") == "horne"
-        or value("extract_1d", "follow_trace")
-        or value("extract_1d", "optimize_aperture")
-        or value("regressors", "skip") is False
+        or (extracts and (placed or extract.optimize_aperture))
+        or not parameters.regressors.skip
     )
 
 
@@ -200,7 +204,8 @@ def modelled_plan(
         return plan
     graph: dict[Any, Any] = {}
     wanted: list[Any] = []
-    growth = bool(getattr(plan.parameters.extract_1d, "optimize_aperture", False))
+    extract = plan.parameters.extract_1d
+    growth = plan.kind == "spectroscopy" and extract.optimize_aperture and not extract.skip
     groups = exposures_of(plan)
     for group in groups:
         exposure = describe_exposure(group, plan.kind == "imaging")

@@ -263,7 +263,7 @@ class Outline:
         """Whether some parameter asks for the model of each exposure."""
         from tso3dask.graph.modelled import needs_model
 
-        return needs_model(self.parameters)
+        return needs_model(self.parameters, self.kind)
 
     @cached_property
     def settled(self) -> Outline:

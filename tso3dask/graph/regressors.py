@@ -38,6 +38,10 @@ __all__ = [
 MEANINGS = {
     "shift_x": ("pixel", "place of the target along x, against the median image"),
     "shift_y": ("pixel", "place of the target along y, against the median image"),
+    "dispersion_shift": (
+        "pixel",
+        "shift along wavelength, by cross-correlation of the lines with the mean spectrum",
+    ),
     "width": ("pixel2", "squared width of the target, against the median image"),
     "brightness": (None, "brightness of the target over its median"),
     "background": ("SCI", "level added to all pixels"),
@@ -62,7 +66,11 @@ def _model_numbers(member: Member) -> dict[str, np.ndarray]:
     if member.model is None:
         return {}
     model = member.model.rows(0, member.segment.nints)
-    return {name: getattr(model, name) for name in NUMBERS if name in model.fitted}
+    numbers = {name: getattr(model, name) for name in NUMBERS if name in model.fitted}
+    shift = model.extra.get("dispersion_shift")
+    if shift is not None and np.any(shift):  # all 0 where lines do not tell
+        numbers["dispersion_shift"] = shift
+    return numbers
 
 
 def _groups(
