@@ -114,3 +114,25 @@ def test_a_profile_file_holds_the_profile(small, tmp_path):
     assert lit.sum() > 20
     assert np.abs(sums[lit] - 1).max() < 0.3  # 1 over the box with pixels cut at its edges
     assert profile.min() >= 0
+
+
+def test_the_width_of_least_scatter(small, tmp_path):
+    import json
+
+    given = chosen(small, optimize_aperture=True, follow_trace=True)
+    plan = tso3.plan(small.asn, given)
+    expected = tables(plan.run(tmp_path / "a").products["x1dints"][0])
+    cut = tso3.plan(small.asn, given, chunk_integrations=3)
+    again = tables(cut.run(tmp_path / "b", scheduler="synchronous").products["x1dints"][0])
+    nodes = [n.to_dataset().compute(scheduler="synchronous") for n in plan.x1dints.leaves]
+    for node, table, other in zip(nodes, expected, again, strict=True):
+        for name in COLUMNS:
+            np.testing.assert_array_equal(other[name], table[name])
+            np.testing.assert_array_equal(node[name.lower()].values, table[name])
+    record = json.loads(next((tmp_path / "a").glob("*_tso3dask.json")).read_text())
+    first, second = record["apertures"].values()
+    assert first == second  # one choice for the exposure
+    best = first["width"].index(first["chosen"])
+    known = [s for s in first["scatter"] if s is not None]
+    assert first["scatter"][best] <= 1.5 * min(known)
+    assert np.median(expected[0]["NPIXELS"]) == pytest.approx(first["chosen"])
