@@ -315,6 +315,12 @@ class Extract1d(StepParameters):
     override_speckernel: str | None = _reference("SOSS kernels", _SOSS)
 
     @property
+    def needs_model(self) -> bool:
+        """Whether the aperture or its weights come from the model of the exposure."""
+        asked = self.extraction_type == "horne" or self.follow_trace or self.optimize_aperture
+        return asked and not self.skip
+
+    @property
     def region_edges(self) -> tuple[float, ...] | None:
         """Numbers of ``bkg_regions``."""
         return None if self.bkg_regions is None else tuple(map(float, self.bkg_regions.split()))

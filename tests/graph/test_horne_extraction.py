@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
+import json
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from extraction_runs import COLUMNS, agreeing_runs, chosen
 
 import tso3dask as tso3
 from tso3dask.errors import InputError, NotYetError
 from tso3dask.graph import steps as functions
 from tso3dask.ops.horne import HornePlan
-
-COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS", "FLUX_VAR_POISSON")
 
 
 @pytest.fixture(scope="module", params=["mir_lrs-slitless", "nrs_prism"])
@@ -21,19 +20,6 @@ def small(made, request):
     """One segment whose window rolls and one whose does not."""
     shape = (40, 26) if request.param == "mir_lrs-slitless" else (26, 40)
     return made(request.param, nints=30, segments=[22, 8], shape=shape, cr_rate=1e-3)
-
-
-def chosen(observation, **parameters):
-    steps = copy.deepcopy(observation.steps)
-    steps["outlier_detection"] = {"rolling_window_width": 5}
-    steps.setdefault("extract_1d", {}).update(parameters)
-    return steps
-
-
-def tables(path):
-    with fits.open(path) as hdus:
-        found = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
-        return [{n: np.array(h.data[n]) for n in (*COLUMNS, "WAVELENGTH")} for h in found]
 
 
 @pytest.mark.parametrize(
@@ -47,16 +33,7 @@ def tables(path):
 )
 def test_runs_chunks_and_lazy_spectra_agree(small, tmp_path, parameters):
     given = chosen(small, **parameters)
-    plan = tso3.plan(small.asn, given)
-    expected = tables(plan.run(tmp_path / "a").products["x1dints"][0])
-    cut = tso3.plan(small.asn, given, chunk_integrations=3)
-    again = tables(cut.run(tmp_path / "b", scheduler="synchronous").products["x1dints"][0])
-    nodes = [n.to_dataset().compute(scheduler="synchronous") for n in plan.x1dints.leaves]
-    for node, table, other in zip(nodes, expected, again, strict=True):
-        np.testing.assert_array_equal(other["WAVELENGTH"], table["WAVELENGTH"])
-        for name in COLUMNS:
-            np.testing.assert_array_equal(other[name], table[name])
-            np.testing.assert_array_equal(node[name.lower()].values, table[name])
+    plan, expected = agreeing_runs(small, given, tmp_path)
     for path, member, table in zip(small.members, plan.modelled.members, expected, strict=True):
         flagged = functions.outlier_detection(
             tso3.open_segment(path, chunks=4), **given["outlier_detection"]
@@ -117,18 +94,8 @@ def test_a_profile_file_holds_the_profile(small, tmp_path):
 
 
 def test_the_width_of_least_scatter(small, tmp_path):
-    import json
-
     given = chosen(small, optimize_aperture=True, follow_trace=True)
-    plan = tso3.plan(small.asn, given)
-    expected = tables(plan.run(tmp_path / "a").products["x1dints"][0])
-    cut = tso3.plan(small.asn, given, chunk_integrations=3)
-    again = tables(cut.run(tmp_path / "b", scheduler="synchronous").products["x1dints"][0])
-    nodes = [n.to_dataset().compute(scheduler="synchronous") for n in plan.x1dints.leaves]
-    for node, table, other in zip(nodes, expected, again, strict=True):
-        for name in COLUMNS:
-            np.testing.assert_array_equal(other[name], table[name])
-            np.testing.assert_array_equal(node[name.lower()].values, table[name])
+    _, expected = agreeing_runs(small, given, tmp_path)
     record = json.loads(next((tmp_path / "a").glob("*_tso3dask.json")).read_text())
     first, second = record["apertures"].values()
     assert first == second  # one choice for the exposure

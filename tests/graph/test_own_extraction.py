@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
-from astropy.io import fits
+from extraction_runs import COLUMNS, agreeing_runs, chosen
 
 import tso3dask as tso3
 from tso3dask.errors import InputError
 from tso3dask.graph import steps as functions
 
-COLUMNS = ("FLUX", "FLUX_ERROR", "BACKGROUND", "NPIXELS", "BKGD_VAR_POISSON")
 CHOSEN = {"aperture_width": 6.5, "bkg_regions": "-9 -5 5 14", "bkg_clip": 4.0}
 
 
@@ -22,35 +19,16 @@ def small(made, request):
     return made(request.param, nints=17, segments=[13, 4], shape=(26, 24), cr_rate=2e-3)
 
 
-def chosen(observation, **parameters):
-    steps = copy.deepcopy(observation.steps)
-    steps["outlier_detection"] = {"rolling_window_width": 5}
-    steps.setdefault("extract_1d", {}).update(parameters)
-    return steps
-
-
-def tables(path):
-    with fits.open(path) as hdus:
-        found = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
-        return [{n: np.array(h.data[n]) for n in (*COLUMNS, "WAVELENGTH")} for h in found]
-
-
 @pytest.mark.parametrize("fit", ["median", "poly"])
 def test_runs_lazy_spectra_and_functions_agree(small, tmp_path, fit):
     given = chosen(small, **CHOSEN, bkg_fit=fit, bkg_order=1)
-    plan = tso3.plan(small.asn, given)
-    expected = tables(plan.run(tmp_path / "a").products["x1dints"][0])
-    cut = tso3.plan(small.asn, given, chunk_integrations=3)
-    again = tables(cut.run(tmp_path / "b", scheduler="synchronous").products["x1dints"][0])
-    nodes = [n.to_dataset().compute(scheduler="synchronous") for n in plan.x1dints.leaves]
-    for path, node, table, other in zip(small.members, nodes, expected, again, strict=True):
+    _, expected = agreeing_runs(small, given, tmp_path)
+    for path, table in zip(small.members, expected, strict=True):
         flagged = functions.outlier_detection(
             tso3.open_segment(path, chunks=4), **given["outlier_detection"]
         )
         spectra = functions.extract_1d(flagged, **given["extract_1d"]).compute()
         for name in COLUMNS:
-            np.testing.assert_array_equal(other[name], table[name])
-            np.testing.assert_array_equal(node[name.lower()].values, table[name])
             np.testing.assert_array_equal(spectra[name.lower()].values, table[name])
         whole = table["NPIXELS"].max(axis=0)
         assert np.median(whole) == pytest.approx(6.5)
@@ -83,3 +61,11 @@ def test_each_has_an_effect(small):
 def test_what_makes_no_sense_is_refused(parameters, words):
     with pytest.raises(InputError, match=words):
         tso3.config.parse_steps({"extract_1d": parameters})
+
+
+def test_soss_has_apertures_of_its_own(made):
+    soss = made("nis_soss", nints=3, shape=(256, 64))
+    steps = chosen(soss, extraction_type="horne", bkg_clip=4.0)
+    plan = tso3.plan(soss.asn, steps)
+    assert not plan.needs_model
+    assert any("extract_1d.extraction_type, extract_1d.bkg_clip" in note for note in plan.notes)

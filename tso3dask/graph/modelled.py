@@ -44,13 +44,10 @@ def needs_model(parameters: PipelineParameters, kind: str) -> bool:
         ``imaging``, ``spectroscopy`` or ``soss``: what is extracted from images matters there
         alone.
     """
-    extract = parameters.extract_1d
-    extracts = kind == "spectroscopy" and not extract.skip
-    placed = extract.extraction_type == "horne" or extract.follow_trace
     return (
         parameters.outlier_detection.needs_model
         or parameters.pixel_replace.needs_model
-        or (extracts and (placed or extract.optimize_aperture))
+        or (kind == "spectroscopy" and parameters.extract_1d.needs_model)
         or not parameters.regressors.skip
     )
 

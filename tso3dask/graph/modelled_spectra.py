@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     from tso3dask.ops.aperture1d import PlacedAperture
     from tso3dask.ops.exposure_model import ExposureModel
 
-__all__ = ["settle_by_model", "waits_for_model"]
-
-
-def waits_for_model(step: Extract1d) -> bool:
-    """Whether an extraction needs the model of its exposure."""
-    return step.extraction_type == "horne" or step.follow_trace or step.optimize_aperture
+__all__ = ["settle_by_model"]
 
 
 def settle_by_model(

@@ -57,6 +57,14 @@ def left_out(observation: Observation, parameters: PipelineParameters, kind: str
         if named:
             yield f"{name} has no part in {observation.exp_type}: {', '.join(named)} left out"
     step = parameters.extract_1d
+    if kind == "soss":
+        table = parameters_of("extract_1d")
+        horne = step.extraction_type == "horne"
+        own = [n for n in table if table[n].added or (n == "extraction_type" and horne)]
+        named = [f"extract_1d.{n}" for n in own]
+        named = [p for p in named if p in parameters.explicit and _matters(p, parameters)]
+        if named:
+            yield f"{', '.join(named)} left out: NIS_SOSS has apertures of its own"
     given = parameters.override("apcorr") not in (None, "N/A")
     if kind != "spectroscopy" or step.skip or not step.apply_apcorr or not given:
         return

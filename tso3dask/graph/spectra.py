@@ -13,7 +13,7 @@ import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError, NotYetError
-from tso3dask.graph.modelled_spectra import settle_by_model, waits_for_model
+from tso3dask.graph.modelled_spectra import settle_by_model
 from tso3dask.graph.spectrum import ExtractionImages, ProfileFit, SpectrumSetup
 from tso3dask.io.segment import Segment
 from tso3dask.io.wcs import wcs_key
@@ -174,7 +174,7 @@ def _make_setup(
     else:
         profile, *limits = box_profile(shape, placed.params, wavelengths, trace=placed.trace)
         setup, found = finish(placed, wavelengths, [profile], limits)
-        if setup is not None and waits_for_model(step):
+        if setup is not None and step.needs_model:
             awaiting = partial(settle_by_model, step, partial(finish, wavelengths=wavelengths))
             setup = replace(setup, awaiting=partial(awaiting, placed, wavelengths))
     return setup, [*notes, *found]
