@@ -35,11 +35,15 @@ BELOW = {
     # and what faces the user, which may import whatever lies below
     "progress": {"wording"},
     "report": {"quicklook", "wording"},
+    "curvelook": {"quicklook"},
+    "curve_report": {"curvelook", "ops", "report"},
     "quicklook": {"graph", "pipeline"},
     "inspect": {"errors", "io", "schema", "wording"},
     "demo": {"config", "errors", "params", "pipeline", "simulation", "wording"},
     "cli": {
         "config",
+        "curve_report",
+        "curvelook",
         "demo",
         "errors",
         "inspect",

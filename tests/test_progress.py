@@ -44,7 +44,7 @@ def test_closing_text(tmp_path):
         peak_memory=533_000_000,
     )
     text = closing_text(result, figure)
-    assert "seg1.fits         1,200      12,345        0.0100 %" in text
+    assert "seg1.fits          1,200     12,345        0.0100 %" in text
     assert f"2.05 kB  {file}" in text
     assert str(figure) in text
     assert text.endswith("1,200 integrations in 3.0 s (400/s), peak memory 533 MB")

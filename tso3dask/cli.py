@@ -324,29 +324,38 @@ def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | 
                 f"Finished work is kept in {folder}: give the same command with --resume to go on"
             )
         raise
-    figure = _draw(plan, result, folder) if plots else None
+    figures = _draw(plan, result, folder) if plots else []
     for note in result.notes:
         if note not in plan.notes:
             print(f"note: {note}", file=sys.stderr)
-    print(closing_text(result, figure))
-    return figure
+    print(closing_text(result, *figures))
+    return figures[0] if figures else None
 
 
-def _draw(plan: Any, result: Any, folder: Path) -> Path | None:
-    """Draw the quick-look figure; a figure that fails costs a note, not the run."""
+def _draw(plan: Any, result: Any, folder: Path) -> list[Path]:
+    """Draw the figures; one that fails costs a note, not the run."""
     from tso3dask.quicklook import quicklook_of
 
+    figures = []
     try:
         look = quicklook_of(plan, result)
         if look is None:
-            return None
+            return []
         from tso3dask.report import save_quicklook
 
-        return save_quicklook(look, folder / plan.names.quicklook)
+        figures.append(save_quicklook(look, folder / plan.names.quicklook))
+        from tso3dask.curvelook import curve_look
+
+        curves = curve_look(plan, result, look)
+        if curves is not None:
+            from tso3dask.curve_report import save_curves
+
+            figures.append(save_curves(curves, folder / plan.names.light_curves))
     except Exception as error:
         text = " ".join(str(error).split())
-        print(f"note: no quick-look figure: {type(error).__name__}: {text}", file=sys.stderr)
-        return None
+        missing = "light-curve" if figures else "quick-look"
+        print(f"note: no {missing} figure: {type(error).__name__}: {text}", file=sys.stderr)
+    return figures
 
 
 # --- the other commands ------------------------------------------------------------------------

@@ -111,15 +111,47 @@ class _Lines:
         self._stream.flush()
 
 
-def closing_text(result: Any, figure: Path | None = None) -> str:
+def _percent(share: float) -> str:
+    return f"{100 * share:.4f} %"
+
+
+_SUMMARY: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("integrations", "nints", "{:,}".format),
+    ("outliers", "n_outliers", "{:,}".format),
+    ("of all pixels", "fraction", _percent),
+    ("of the target", "target_fraction", _percent),
+    ("replaced", "n_replaced", "{:,}".format),
+    ("scatter, ppm", "scatter_ppm", "{:,.0f}".format),
+    ("without, ppm", "scatter_without_replacement_ppm", "{:,.0f}".format),
+)
+"""Columns of the summary of segments: title, name in the record, format."""
+
+
+def _outlier_lines(outliers: list[dict[str, Any]]) -> list[str]:
+    """Lines of the summary of segments; columns that no segment has are left out."""
+    known = [column for column in _SUMMARY if any(column[1] in entry for entry in outliers)]
+    rows = [["segment", *(title for title, _, _ in known)]]
+    rows += [
+        [e["name"], *(form(e[name]) if name in e else "-" for _, name, form in known)]
+        for e in outliers
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    first, *rest = widths
+    return [
+        f"{row[0]:<{first}}" + "".join(f"{c:>{w + 3}}" for c, w in zip(row[1:], rest, strict=True))
+        for row in rows
+    ]
+
+
+def closing_text(result: Any, *figures: Path) -> str:
     """Return the summary of a finished run.
 
     Parameters
     ----------
     result : RunResult
         With ``products``, ``integrations``, ``outliers``, ``seconds`` and ``peak_memory``.
-    figure : Path, optional
-        The quick-look figure.
+    *figures : Path
+        Figures that were drawn.
 
     Returns
     -------
@@ -128,17 +160,9 @@ def closing_text(result: Any, figure: Path | None = None) -> str:
     """
     lines = []
     if result.outliers:
-        names = [entry["name"] for entry in result.outliers]
-        width = max(len("segment"), *(len(name) for name in names))
-        lines.append(f"{'segment':<{width}}  integrations    outliers   of all pixels")
-        lines += [
-            f"{entry['name']:<{width}}  {entry['nints']:>12,}  {entry['n_outliers']:>10,}"
-            f"   {100 * entry['fraction']:>11.4f} %"
-            for entry in result.outliers
-        ]
-        lines.append("")
+        lines += [*_outlier_lines(result.outliers), ""]
     products = [path for paths in result.products.values() for path in paths]
-    products += [figure] if figure is not None else []
+    products += figures
     if products:
         lines.append("products")
         sizes = [format_bytes(path.stat().st_size) for path in products]

@@ -45,6 +45,10 @@ class Channel:
         ``(bin, dispersion)`` flux, averaged over the rows of each bin.
     spectra_edges : ndarray or None
         ``(bin + 1,)`` first row of each bin and the end of the last; None if bins are rows.
+    members : tuple of int
+        Members of the observation that it is made of.
+    order : int
+        Spectral order, 0 for imaging.
     """
 
     label: str
@@ -61,6 +65,8 @@ class Channel:
     wavelength: Array | None = None
     spectra: Array | None = None
     spectra_edges: Array | None = None
+    members: tuple[int, ...] = ()
+    order: int = 0
 
 
 @dataclass
@@ -168,6 +174,8 @@ def _channel(label: str, plan: Any, result: Any, members: list[int], order: int)
         bjd=np.concatenate([member.times.times["tdb_mid"] for member in chosen]),
         mjd=np.concatenate([member.times.times["mjd_avg"] for member in chosen]),
         segment_starts=tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])),
+        members=tuple(members),
+        order=order,
     )
     if plan.flags:
         channel.flagged = np.concatenate(

@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_quicklook", "save_quicklook"]
+__all__ = [
+    "COLOURS",
+    "TimeAxis",
+    "draw_quicklook",
+    "limits_of",
+    "relative_change",
+    "save_figure",
+    "save_quicklook",
+    "time_axis_of",
+]
 
 Array = NDArray[Any]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours of detectors and orders, told apart by readers who see few colours."""
+
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_TIME_BINS = 300
 _MOST_WAVELENGTH_BINS = 150
@@ -48,8 +59,12 @@ class TimeAxis:
 
 def save_quicklook(look: QuickLook, path: str | os.PathLike[str]) -> Path:
     """Draw the quick-look figure and write it as PNG; the file appears when it is whole."""
+    return save_figure(draw_quicklook(look), path)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG; the file appears when it is whole."""
     path = Path(path)
-    figure = draw_quicklook(look)
     part = path.with_name(f".{path.name}.part")
     try:
         figure.savefig(part, format="png", dpi=150)
@@ -76,7 +91,7 @@ def draw_quicklook(look: QuickLook) -> Figure:
     from matplotlib.figure import Figure
 
     channels = [c for c in look.channels if len(c.flux)]
-    time = _time_axis(channels)
+    time = time_axis_of(channels)
     panels = _panels(channels)
     heights = [height for _, height, _ in panels]
     figure = Figure(figsize=(10, 1.6 + 1.05 * sum(heights)), layout="constrained")
@@ -119,7 +134,7 @@ def _mark_beyond(axis: Axes, x: Array, y: Array, index: int) -> None:
             marker=marker,
             markersize=5,
             markeredgewidth=0,
-            color=_COLOURS[index % len(_COLOURS)],
+            color=COLOURS[index % len(COLOURS)],
             clip_on=False,
             zorder=3,
         )
@@ -144,7 +159,7 @@ def _panels(channels: list[Channel]) -> list[tuple[Any, float, list[Channel]]]:
     return panels
 
 
-def _time_axis(channels: list[Channel]) -> TimeAxis:
+def time_axis_of(channels: list[Channel]) -> TimeAxis:
     """Choose barycentric times, else UTC, else integration numbers, for all channels alike."""
     for source, name in (("bjd", "BMJD(TDB)"), ("mjd", "MJD(UTC)")):
         times = [
@@ -189,7 +204,7 @@ def _mark_segments(axis: Axes, channels: list[Channel], time: TimeAxis) -> None:
 def _points(axis: Axes, x: Array, y: Array, index: int, medians: bool = True) -> None:
     """Draw single integrations; of very many, a faint cloud with the medians of runs on top."""
     many = len(x) >= _BINNED_FROM
-    marker, colour = _MARKERS[index % len(_MARKERS)], _COLOURS[index % len(_COLOURS)]
+    marker, colour = _MARKERS[index % len(_MARKERS)], COLOURS[index % len(COLOURS)]
     axis.plot(
         x,
         y,
@@ -227,7 +242,7 @@ def _legend(axis: Axes, entries: list[tuple[int, str]], location: str, columns: 
             markeredgewidth=0,
             label=text,
             marker=_MARKERS[index % len(_MARKERS)],
-            color=_COLOURS[index % len(_COLOURS)],
+            color=COLOURS[index % len(COLOURS)],
         )
         for index, text in entries
     ]
@@ -264,7 +279,7 @@ def _medians(values: Array, bins: int) -> Array:
     return out
 
 
-def _limits(values: Array) -> tuple[float, float]:
+def limits_of(values: Array) -> tuple[float, float]:
     """Return limits that show what lasts (a transit, a drift), not single outliers.
 
     The range of medians of neighbours, widened by the scatter between integrations.
@@ -307,7 +322,7 @@ def _draw_raw(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list
         axis.ticklabel_format(axis="y", useOffset=False, style="plain")
 
 
-def _relative(flux: Array) -> Array:
+def relative_change(flux: Array) -> Array:
     """Return the change against the level outside a transit in the middle of the series.
 
     That level is the median of the first and the last sixth; NaN if it is not positive.
@@ -324,8 +339,8 @@ def _relative(flux: Array) -> Array:
 def _draw_normalised(
     axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]
 ) -> None:
-    curves = [_relative(c.flux) for c in channels]
-    limits = [_limits(curve) for curve in curves]
+    curves = [relative_change(c.flux) for c in channels]
+    limits = [limits_of(curve) for curve in curves]
     low, high = min(a for a, _ in limits), max(b for _, b in limits)
     factor, unit = (100.0, "%") if high - low > 5e-3 else (1e6, "ppm")
     entries = []
@@ -362,7 +377,7 @@ def _draw_centroid(axis: Axes, channels: list[Channel], time: TimeAxis, indices:
             values = np.asarray(getattr(channel, f"centroid_{name}"), dtype=float)
             middle = np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else np.nan
             offset = values - middle
-            limits.append(_limits(offset))
+            limits.append(limits_of(offset))
             entries.append((2 * index + k, f"{channel.label} {name} − {middle:.3f}".strip()))
             _points(axis, time.of(channel), offset, 2 * index + k)
     low, high = min(a for a, _ in limits), max(b for _, b in limits)

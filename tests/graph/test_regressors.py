@@ -9,6 +9,7 @@ import pytest
 import tso3dask as tso3
 from tso3dask.errors import NotYetError
 from tso3dask.io.tables import read_table
+from tso3dask.progress import closing_text
 
 WANTED = {
     "outlier_detection": {"nan_aware": True, "scale_brightness": True},
@@ -88,3 +89,29 @@ def test_not_with_hooks(spectra):
     steps["extract_1d"]["pre_hooks"] = [lambda dataset: dataset]
     with pytest.raises(NotYetError, match=r"regressors|model"):
         tso3.plan(spectra.asn, steps)
+
+
+@pytest.mark.parametrize("kind", ["spectra", "images"])
+def test_summary_tells_what_replacement_changed(observations, kind, tmp_path):
+    """Without replacement the light curve is that of a run without it."""
+    made = observations[kind]
+    steps = steps_of(made, {name: WANTED[name] for name in ("outlier_detection", "pixel_replace")})
+    replaced = tso3.plan(made.asn, steps).run(tmp_path / "replaced")
+    del steps["pixel_replace"]
+    plain = tso3.plan(made.asn, steps).run(tmp_path / "plain")
+    name, raw = ("white", "raw_white") if kind == "spectra" else ("aperture_sum", "raw_sum")
+    for with_it, without in zip(replaced.rows, plain.rows, strict=True):
+        if kind == "spectra":
+            np.testing.assert_allclose(with_it[raw], without[name], rtol=1e-9)
+        assert raw not in without
+    assert np.any(np.concatenate([r[name] - r[raw] for r in replaced.rows]) > 0)
+    assert "raw_sum" not in replaced.tables.get("phot", {})
+    long = replaced.outliers[0]
+    assert long["scatter_ppm"] < long["scatter_without_replacement_ppm"]
+    assert "scatter_ppm" not in plain.outliers[0]
+    first, *lines = closing_text(replaced).splitlines()
+    assert first.split("  ")[-1].strip() == "without, ppm"
+    assert f"{long['scatter_ppm']:,.0f}" in lines[0]
+    last = lines[len(replaced.outliers) - 1]
+    assert last.split()[-2:] == ["-", "-"]  # one integration has no scatter
+    assert "ppm" not in closing_text(plain)

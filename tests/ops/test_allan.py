@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tso3dask.ops.allan import binned_scatter, relative_curve, successive_scatter
+from tso3dask.ops.allan import allan_deviation, binned_scatter, relative_curve, successive_scatter
 
 
 def test_white_noise_follows_the_root():
@@ -16,6 +16,16 @@ def test_white_noise_follows_the_root():
     np.testing.assert_allclose(found.white, 2.0 / np.sqrt(found.size), rtol=0.01)
     uncertainty = 1 / np.sqrt(2 * (found.count - 1))
     assert np.all(np.abs(found.scatter / found.white - 1) < 4 * uncertainty)
+
+
+def test_a_transit_does_not_count_between_neighbours():
+    noise = np.random.default_rng(7).normal(0, 2.0, 100_000)
+    transit = np.where(np.abs(np.arange(noise.size) - 50_000) < 20_000, -1000.0, 0.0)
+    found = allan_deviation(noise + transit, np.array([1, 10, 100, 1000]))
+    np.testing.assert_allclose(found.white, 2.0 / np.sqrt(found.size), rtol=0.02)
+    np.testing.assert_allclose(found.scatter, found.white, rtol=0.25)
+    slow = 5 * np.sin(np.arange(noise.size) / 300)  # what lasts longer than a bin does
+    assert allan_deviation(noise + slow).scatter[-1] > 3 * found.scatter[-1]
 
 
 def test_a_drift_does_not_average_down():

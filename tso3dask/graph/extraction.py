@@ -16,6 +16,7 @@ import numpy as np
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
 from tso3dask.graph.spectrum import SpectrumSetup
+from tso3dask.graph.unreplaced import unreplaced
 from tso3dask.io.journal import ChunkResult
 from tso3dask.ops.curves import LightCurves
 
@@ -79,6 +80,10 @@ def extract_pass(
             if job.curves is not None:
                 for name, values in job.curves.measure(columns).items():
                     rows[name][here] = values
+                if "n_replaced" in block.counts:
+                    raw = setup.columns(unreplaced(block.arrays), factor, first)
+                    white = rows.setdefault("raw_white", np.full(b - a, np.nan))
+                    white[here] = job.curves.white(raw)
             if dynamic is not None:
                 dynamic.add(first, columns["FLUX"])
     if dynamic is not None:

@@ -19,6 +19,7 @@ from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
+from tso3dask.graph.unreplaced import unreplaced
 from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment
 
@@ -306,11 +307,12 @@ def measure_pass(
         x, y = found.rows["centroid_x"][known], found.rows["centroid_y"][known]
     rows: dict[str, np.ndarray] = {}
     with task_errors(job.path, a, b):
-        for first, last, block in job.written.blocks(a, b, constants, names=("sci", "err")):
+        names = ("sci", "err", *(("dq",) if job.replaces else ()))
+        for first, last, block in job.written.blocks(a, b, constants, names=names):
             arrays = block.arrays
             here = slice(first - a, last - a)
             where = (x, y) if np.ndim(x) == 0 else (x[here], y[here])
-            sums = _aperture_rows(setup, arrays, where)
+            sums = _aperture_rows(setup, arrays, where, job.replaces)
             for name, values in sums.items():
                 rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
     rows["aperture_x"] = np.broadcast_to(np.asarray(x, float), (b - a,)).copy()
@@ -319,16 +321,20 @@ def measure_pass(
 
 
 def _aperture_rows(
-    setup: ImagingSetup, arrays: Mapping[str, np.ndarray], where: tuple[Any, Any]
+    setup: ImagingSetup, arrays: Mapping[str, np.ndarray], where: tuple[Any, Any], raw: bool
 ) -> dict[str, np.ndarray]:
-    """Sums of some integrations around places x and y."""
+    """Sums of some integrations around places x and y; `raw`: also without replaced pixels."""
     from tso3dask.ops.aperture import aperture_sums, whole_array_sums
 
     sci, err = setup.scaled(arrays["sci"]), setup.scaled(arrays["err"])
     if setup.whole_array:
         return whole_array_sums(sci, err)
-    radii, more = map(float, setup.radii), setup.more_radii
-    return aperture_sums(sci, err, *where, *radii, more_radii=more, bkg_clip=setup.bkg_clip)
+    radii, more = [*map(float, setup.radii)], setup.more_radii
+    sums = aperture_sums(sci, err, *where, *radii, more_radii=more, bkg_clip=setup.bkg_clip)
+    if not raw:
+        return sums
+    left = setup.scaled(unreplaced(arrays)["sci"])
+    return {**sums, "raw_sum": aperture_sums(left, err, *where, *radii)["aperture_sum"]}
 
 
 def whole_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> ChunkResult:
@@ -351,7 +357,7 @@ def whole_pass(job: ImagingJob, a: int, b: int, constants: Sequence[Any]) -> Chu
             )
             follows = setup.moving or setup.smooth
             where = (x[here], y[here]) if follows else (float(x[0]), float(y[0]))
-            found |= _aperture_rows(setup, arrays, where)
+            found |= _aperture_rows(setup, arrays, where, job.replaces)
             for name, values in found.items():
                 rows.setdefault(name, np.empty(b - a, values.dtype))[here] = values
     rows["aperture_x"], rows["aperture_y"] = x.copy(), y.copy()
@@ -389,7 +395,7 @@ def photometry_table(
     x, y = measured["aperture_x"], measured["aperture_y"]
     wcs = segment.wcs()
     ra, dec = (np.full(x.shape, np.nan),) * 2 if wcs is None else wcs(x, y)[:2]
-    sums = {k: v for k, v in measured.items() if k not in ("aperture_x", "aperture_y")}
+    sums = {k: v for k, v in measured.items() if k not in ("aperture_x", "aperture_y", "raw_sum")}
     return photometry_columns(
         sums,
         unit=setup.unit,

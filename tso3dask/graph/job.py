@@ -97,6 +97,12 @@ class Job:
                 return replace(self, program=Program(there), outputs=())
         return self
 
+    @property
+    def replaces(self) -> bool:
+        """Whether pixels are replaced in time, so that light curves can tell what that changed."""
+        stages = () if self.program is None else self.program.stages
+        return any(getattr(stage, "in_time", False) for stage in stages)
+
     @staticmethod
     def keep_counts(
         rows: dict[str, np.ndarray], counts: Mapping[str, np.ndarray], here: slice, length: int

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_regressors",
+    "model_rows",
     "regressor_columns",
     "regressor_dataset",
     "regressor_meta",
@@ -71,6 +72,11 @@ def _model_numbers(member: Member) -> dict[str, np.ndarray]:
     if shift is not None and np.any(shift):  # all 0 where lines do not tell
         numbers["dispersion_shift"] = shift
     return numbers
+
+
+def model_rows(member: Member) -> dict[str, np.ndarray]:
+    """What the model says of the integrations of a member, under names of rows of a run."""
+    return {f"model_{name}": values for name, values in _model_numbers(member).items()}
 
 
 def _groups(

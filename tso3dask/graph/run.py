@@ -27,6 +27,7 @@ from tso3dask.graph.record import (
     peak_memory,
     run_record,
 )
+from tso3dask.graph.regressors import model_rows
 from tso3dask.graph.sinks import (
     Sinks,
     check_folder,
@@ -236,6 +237,7 @@ def _fill(
         notes.append(f"resumed: {taken} of {len(keys)} tasks had been done before")
     seconds = time.perf_counter() - started
     outliers = outlier_counts(plan, rows)
+    rows = [{**own, **model_rows(m)} for m, own in zip(plan.members, rows, strict=True)]
     return RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "TABLES",
     "collect_rows",
     "integration_notes",
+    "light_curves_of",
     "make_table",
     "make_tables",
     "named_series",
@@ -88,8 +89,29 @@ def outlier_counts(plan: Outline, rows: list[dict[str, np.ndarray]]) -> list[dic
         if "n_replaced" in values:
             entry["n_replaced"] = int(values["n_replaced"].sum())
             entry["target_fraction_replaced"] = float(values["replaced_fraction"].mean())
+            entry |= _scatters(values)
         counts.append(entry)
     return counts
+
+
+def light_curves_of(values: Rows) -> tuple[np.ndarray, np.ndarray] | None:
+    """Light curve of a member as it is, and without replacement of pixels, if both are known."""
+    for name, raw in (("white", "raw_white"), ("aperture_sum", "raw_sum")):
+        if name in values and raw in values:
+            return values[name], values[raw]
+    return None
+
+
+def _scatters(values: Rows) -> dict[str, float]:
+    """Scatter between neighbouring integrations with and without replacement, in ppm."""
+    from tso3dask.ops.allan import relative_curve, successive_scatter
+
+    curves = light_curves_of(values)
+    if curves is None:
+        return {}
+    scatter = [1e6 * successive_scatter(relative_curve(curve)) for curve in curves]
+    names = ("scatter_ppm", "scatter_without_replacement_ppm")
+    return {n: round(s, 3) for n, s in zip(names, scatter, strict=True) if np.isfinite(s)}
 
 
 def integration_notes(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -> list[str]:

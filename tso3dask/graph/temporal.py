@@ -265,6 +265,7 @@ class ReplaceInTime:
     """
 
     step: ClassVar[str] = "pixel_replace"
+    in_time: ClassVar[bool] = True
 
     model: ExposureModel | None = None
 

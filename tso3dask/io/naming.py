@@ -118,6 +118,7 @@ class ProductNames:
     quicklook: str
     speclc: str
     regressors: str
+    light_curves: str
 
 
 def product_names(
@@ -160,6 +161,7 @@ def product_names(
         quicklook=product_file(name, "quicklook", "png"),
         speclc=product_file(name, "speclc", "ecsv"),
         regressors=product_file(name, "regressors", "ecsv"),
+        light_curves=product_file(name, "lightcurves", "png"),
     )
     if output_dir is not None:
         products = {*names.crfints, names.phot, names.x1dints, names.whtlt}

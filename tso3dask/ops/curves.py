@@ -164,6 +164,10 @@ class LightCurves:
         """Series of NaN for so many integrations."""
         return {name: np.full((rows, *shape), np.nan) for name, shape in self.shapes.items()}
 
+    def white(self, columns: Mapping[str, Float]) -> Float:
+        """White light ``(integration,)`` of spectra, as `measure` gives it."""
+        return white_light_sums(columns["FLUX"], self.wavelength, *self.limits)
+
     def measure(self, columns: Mapping[str, Float]) -> dict[str, Float]:
         """Sum spectra.
 
@@ -178,7 +182,7 @@ class LightCurves:
             The series of `shapes`, in the unit of the flux.
         """
         flux = columns["FLUX"]
-        found = {"white": white_light_sums(flux, self.wavelength, *self.limits)}
+        found = {"white": self.white(columns)}
         if len(self.shapes) == 1:
             return found
         error = columns["FLUX_ERROR"]

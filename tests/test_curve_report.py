@@ -1,0 +1,110 @@
+"""The figure of light curves: panels, labels, any detectors, modes and lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tso3dask.curve_report import draw_curves, save_curves
+from tso3dask.curvelook import CurveLook, Curves, curve_look
+from tso3dask.quicklook import Channel, QuickLook, quicklook_of
+
+
+def curves(n=60, label="", channels=20, seed=0):
+    rng = np.random.default_rng(seed)
+    light = 5.0 - 0.05 * (np.abs(np.arange(n) - n / 2) < n / 5)
+    flux = light + rng.normal(0, 0.005, n)
+    edges = np.linspace(3, 5, channels + 1)
+    return Curves(
+        Channel(
+            label=label,
+            integration=np.arange(1, n + 1),
+            flux=flux,
+            bjd=59000 + np.arange(n) * 1e-3,
+            mjd=59000 + np.arange(n) * 1e-3,
+            unit="Jy",
+        ),
+        raw=flux - 0.02 * (rng.random(n) < 0.3),
+        error=np.full(n, 0.005),
+        spectral=light[:, None] / channels + rng.normal(0, 0.005, (n, channels)),
+        edges=np.stack([edges[:-1], edges[1:]], axis=1),
+        regressors={"shift_x": rng.normal(0, 0.01, n), "flagged_fraction": rng.random(n) / 100},
+    )
+
+
+def axes_of(figure):
+    return {axis.get_ylabel(): axis for axis in figure.axes}
+
+
+def test_panels_of_two_detectors():
+    look = CurveLook(
+        QuickLook("p", "star", "NIRSpec"), [curves(label="NRS1"), curves(label="NRS2")]
+    )
+    axes = axes_of(draw_curves(look))
+    assert list(axes) == [
+        "Relative flux (%)",
+        "NRS1 channels\n(%, shifted apart)",
+        "NRS2 channels\n(%, shifted apart)",
+        "Shift x\n(pixel)",
+        "Flagged\n(% of target)",
+        "Scatter between neighbouring bins (ppm)",
+    ]
+    legend = [t.get_text() for t in axes["Relative flux (%)"].get_legend().get_texts()]
+    assert [text.split(",")[0] for text in legend[::2]] == [
+        "NRS1 not replaced",
+        "NRS2 not replaced",
+    ]
+    texts = [t.get_text() for t in axes["NRS1 channels\n(%, shifted apart)"].texts]
+    assert len(texts) == 12 and texts[0] == "3.00 to 3.20 μm"
+    noise = axes["Scatter between neighbouring bins (ppm)"]
+    lines = [line.get_label() for line in noise.lines]
+    assert {"NRS1 light curve", "$1/\\sqrt{N}$", "errors"} <= set(lines)
+
+
+def test_scatter_of_white_noise_lies_on_its_line():
+    quiet = curves(4000)
+    quiet.channel.flux = 5 + np.random.default_rng(3).normal(0, 0.005, 4000)
+    figure = draw_curves(CurveLook(QuickLook("p"), [quiet]))
+    lines = {line.get_label(): line for line in figure.axes[-1].lines}
+    found, white = (lines[name].get_ydata() for name in ("light curve", "$1/\\sqrt{N}$"))
+    np.testing.assert_allclose(found, white, rtol=0.3)
+    np.testing.assert_allclose(white[0], 1000, rtol=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 3000])
+def test_any_number_of_integrations(n, tmp_path):
+    path = save_curves(CurveLook(QuickLook("p"), [curves(n, channels=3)]), tmp_path / "p.png")
+    assert path.stat().st_size > 10_000
+    assert [f.name for f in tmp_path.iterdir()] == ["p.png"]
+
+
+def test_nothing_known_but_the_light_curve():
+    one = curves()
+    one.raw = one.error = one.spectral = one.edges = None
+    one.regressors = {}
+    one.channel.flux[:] = np.nan
+    assert len(draw_curves(CurveLook(QuickLook("p"), [one])).axes) == 2
+
+
+@pytest.mark.parametrize("kind", ["images", "detectors"])
+def test_figure_of_a_run(kind, request, tmp_path):
+    import tso3dask as tso3
+
+    made = request.getfixturevalue(kind)
+    plan = tso3.plan(made.asn, made.steps, recipe="precise")
+    result = plan.run(tmp_path)
+    found = curve_look(plan, result, quicklook_of(plan, result))
+    assert [c.channel.label for c in found.curves] == (
+        ["NRS1", "NRS2"] if kind == "detectors" else [""]
+    )
+    for one in found.curves:
+        size = one.channel.flux.size
+        assert one.raw.size == size and np.nanmax(one.channel.flux - one.raw) > 0
+        assert all(values.size == size for values in one.regressors.values())
+        assert {"shift_y", "replaced_fraction"} <= set(one.regressors)
+        if kind == "detectors":
+            assert one.spectral.shape == (size, len(one.edges)) and one.error.size == size
+    assert draw_curves(found).axes
+    plain = tso3.plan(made.asn, made.steps)
+    done = plain.run(tmp_path / "plain")
+    assert curve_look(plain, done, quicklook_of(plain, done)) is None

@@ -1,0 +1,221 @@
+"""The figure of light curves: before and after replacement, noise, channels, regressors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tso3dask.curvelook import CurveLook, Curves
+from tso3dask.ops.allan import allan_deviation, relative_curve, successive_scatter
+from tso3dask.report import (
+    COLOURS,
+    TimeAxis,
+    limits_of,
+    relative_change,
+    save_figure,
+    time_axis_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_curves", "save_curves"]
+
+Array = NDArray[Any]
+
+_GREY = "0.6"
+_MOST_CHANNELS = 12
+_LABELS = {
+    "shift_x": "Shift x\n(pixel)",
+    "shift_y": "Shift y\n(pixel)",
+    "width": "Width²\n(pixel²)",
+    "background": "Background",
+    "flagged_fraction": "Flagged\n(% of target)",
+    "replaced_fraction": "Replaced\n(% of target)",
+}
+
+
+def save_curves(look: CurveLook, path: str | os.PathLike[str]) -> Path:
+    """Draw the figure of light curves and write it as PNG; the file appears when it is whole."""
+    return save_figure(draw_curves(look), path)
+
+
+def draw_curves(look: CurveLook) -> Figure:
+    """Draw the light curves of a run.
+
+    Parameters
+    ----------
+    look : CurveLook
+        Any number of integrations.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left from top to bottom: the light curve with and without replacement of pixels,
+        light curves of channels, regressors; right: scatter against the size of bins.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    time = time_axis_of([curves.channel for curves in look.curves])
+    spectral = [curves for curves in look.curves if curves.spectral is not None]
+    names = [n for n in _LABELS if any(n in curves.regressors for curves in look.curves)]
+    heights = [2.6, *[3.4] * len(spectral), *[0.85] * len(names)]
+    height = 1.0 + 1.1 * sum(heights)
+    figure = Figure(figsize=(13, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    sides = figure.subfigures(1, 2, width_ratios=(2.2, 1))
+    left = sides[0].subplots(
+        len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    _draw_light_curves(left[0], look.curves, time)
+    for axis, curves in zip(left[1:], spectral, strict=False):
+        _draw_channels(axis, curves, time)
+    for axis, name in zip(left[1 + len(spectral) :], names, strict=True):
+        _draw_regressor(axis, name, look.curves, time)
+    for axis in left:
+        axis.tick_params(which="both", direction="in", top=True, right=True)
+        axis.label_outer()
+    left[-1].set_xlabel(time.label)
+    rest = max(0.01, height - 5.5)
+    right = sides[1].add_gridspec(2, 1, height_ratios=(5.5, rest))
+    _draw_allan(sides[1].add_subplot(right[0, 0]), look.curves)
+    sides[0].align_ylabels(left)
+    words = [part for part in (look.look.target, look.look.mode) if part]
+    figure.suptitle(" · ".join(words) or look.look.product, fontweight="bold", fontsize=13)
+    return figure
+
+
+def _points(axis: Axes, x: Array, y: Array, colour: str, label: str | None = None) -> None:
+    axis.plot(
+        x,
+        y,
+        linestyle="none",
+        marker="o",
+        markersize=float(np.clip(80.0 / np.sqrt(max(len(x), 1)), 0.8, 4.0)),
+        markeredgewidth=0,
+        color=colour,
+        label=label,
+        rasterized=True,
+    )
+
+
+def _name(curves: Curves, text: str) -> str:
+    return f"{curves.channel.label} {text}".strip()
+
+
+def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
+    """Light curves over their medians, one above the other for several detectors."""
+    low, high, step = np.inf, -np.inf, 0.0
+    pairs = []
+    for curves in found:
+        light = relative_change(curves.channel.flux)
+        limits = limits_of(light)
+        step = max(step, limits[1] - limits[0])
+        pairs.append((light, limits))
+    factor, unit = (100.0, "%") if step > 5e-3 else (1e6, "ppm")
+    for i, (curves, (light, limits)) in enumerate(zip(found, pairs, strict=True)):
+        x, offset = time.of(curves.channel), i * step
+        if curves.raw is not None:
+            raw = relative_change(curves.raw)
+            text = f"not replaced, {1e6 * successive_scatter(raw):,.0f} ppm"
+            _points(axis, x, (raw + offset) * factor, _GREY, _name(curves, text))
+        text = f"{1e6 * successive_scatter(light):,.0f} ppm"
+        _points(axis, x, (light + offset) * factor, COLOURS[i % len(COLOURS)], _name(curves, text))
+        low, high = min(low, limits[0] + offset), max(high, limits[1] + offset)
+    axis.set_ylim(low * factor, (high + 0.3 * (high - low)) * factor)
+    axis.set_ylabel(f"Relative flux ({unit})")
+    axis.legend(loc="upper right", ncols=2, fontsize=8, markerscale=1.5, framealpha=0.85)
+
+
+def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
+    """Light curves of up to twelve channels, joined where there are more, shifted apart."""
+    from matplotlib import colormaps
+
+    assert curves.spectral is not None and curves.edges is not None
+    groups = np.array_split(np.arange(len(curves.edges)), min(_MOST_CHANNELS, len(curves.edges)))
+    light = [relative_change(np.nansum(curves.spectral[:, group], axis=1)) for group in groups]
+    spans = [limits_of(curve[np.isfinite(curve)]) for curve in light]
+    step = float(np.median([high - low for low, high in spans]))
+    x = time.of(curves.channel)
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
+    for i, (group, curve) in enumerate(zip(groups, light, strict=True)):
+        _points(axis, x, 100 * (curve + i * step), colours[i])
+        low, high = curves.edges[group[0], 0], curves.edges[group[-1], 1]
+        axis.annotate(
+            f"{low:.2f} to {high:.2f} μm",
+            (1.01, 100 * i * step),
+            xycoords=axis.get_yaxis_transform(),
+            fontsize=7,
+            color=colours[i],
+            va="center",
+            annotation_clip=False,
+        )
+    axis.set_ylim(
+        100 * (spans[0][0] - 0.2 * step), 100 * (spans[-1][1] + (len(groups) - 0.8) * step)
+    )
+    axis.set_ylabel(
+        f"{_name(curves, 'channels') if curves.channel.label else 'Channels'}\n(%, shifted apart)"
+    )
+
+
+def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) -> None:
+    share = name.endswith("fraction")
+    ranges = []
+    for i, curves in enumerate(found):
+        if name not in curves.regressors:
+            continue
+        values = np.asarray(curves.regressors[name], float) * (100 if share else 1)
+        _points(axis, time.of(curves.channel), values, COLOURS[i % len(COLOURS)])
+        ranges.append(limits_of(values[np.isfinite(values)]))
+    if ranges and not share:
+        axis.set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
+    axis.set_ylabel(_LABELS[name], fontsize=8)
+    axis.tick_params(axis="y", labelsize=8)
+
+
+def _draw_allan(axis: Axes, found: list[Curves]) -> None:
+    """Scatter between neighbouring bins against their size, with the line of white noise."""
+    for i, curves in enumerate(found):
+        colour = COLOURS[i % len(COLOURS)]
+        if curves.raw is not None:
+            raw = allan_deviation(relative_curve(curves.raw))
+            label = _name(curves, "not replaced") if i == 0 else None
+            axis.plot(raw.size, 1e6 * raw.scatter, color=_GREY, marker=".", lw=1, label=label)
+        light = relative_curve(curves.channel.flux)
+        binned = allan_deviation(light)
+        if not binned.size.size:
+            continue
+        axis.plot(
+            binned.size,
+            1e6 * binned.scatter,
+            color=colour,
+            marker="o",
+            ms=4,
+            lw=1,
+            label=_name(curves, "light curve"),
+        )
+        axis.plot(
+            binned.size,
+            1e6 * binned.white,
+            color=colour,
+            ls="--",
+            lw=1,
+            label=r"$1/\sqrt{N}$" if i == 0 else None,
+        )
+        if curves.error is not None:
+            noise = 1e6 * np.nanmedian(curves.error) / np.nanmedian(curves.channel.flux)
+            label = "errors" if i == 0 else None
+            axis.plot(binned.size, noise / np.sqrt(binned.size), color=colour, ls=":", label=label)
+    axis.set_xlabel("Integrations in a bin, N")
+    axis.set_ylabel("Scatter between neighbouring bins (ppm)")
+    if any(np.any(np.asarray(line.get_ydata()) > 0) for line in axis.lines):
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.legend(fontsize=8, framealpha=0.85)
+    axis.grid(which="both", color="0.9", lw=0.5)
