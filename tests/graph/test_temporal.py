@@ -92,6 +92,9 @@ def test_replaced_pixels_go_to_the_measurement_and_not_to_crfints(ran):
         assert np.isfinite(after["sci"].values[now]).all()
         assert not (after["dq"].values[now] & DO_NOT_USE).any()
         np.testing.assert_array_equal(after["sci"].values[~bad], before["sci"].values[~bad])
+        for name in CUBES[:2]:
+            left = np.isnan(after[name].values)
+            np.testing.assert_array_equal(left, after["dq"].values & DO_NOT_USE != 0)
         total = sum(after[name].values[now] for name in CUBES[3:])
         np.testing.assert_allclose(after["err"].values[now] ** 2, total, rtol=1e-5)
     assert number == sum(entry["n_replaced"] for entry in result.outliers) > 10
@@ -145,6 +148,7 @@ def test_transits_are_not_flagged_and_hits_are(made):
         at = mine["integration"] - member.segment.int_start, mine["y"], mine["x"]
         truth = np.zeros(flagged.shape, bool)
         truth[at] = True
+        flagged, truth = flagged[..., :-2], truth[..., :-2]  # where the spectrum ends
         found += (flagged & truth).sum()
         missed += (~flagged & truth).sum()
         extra += (flagged & ~truth).sum()
@@ -282,6 +286,20 @@ def test_replacement_in_time_after_the_flags_of_jwst(ran):
             np.testing.assert_allclose(after["sci"].values[i, y, x], expected, rtol=1e-5)
             number += 1
     assert number > 10
+
+
+def test_replacement_without_flagging_leaves_no_pixel_half_bad(copy_of, spectra):
+    """NaN in any cube makes a pixel bad, and it is replaced in all."""
+    here = copy_of(spectra)
+    with fits.open(here.members[0], mode="update") as hdus:
+        hdus["VAR_RNOISE"].data[5, 4, 3] = np.nan
+    skipped = precise(here, outlier_detection={"skip": True})
+    plan = tso3.plan(here.asn, skipped)
+    after = leaves(plan.replaced)[0]
+    assert after["dq"].values[5, 4, 3] & FLUX_ESTIMATED
+    for name in (n for n in CUBES if n != "dq"):
+        bad = np.isnan(after[name].values)
+        np.testing.assert_array_equal(bad, after["dq"].values & DO_NOT_USE != 0, err_msg=name)
 
 
 def test_steps_of_datasets(spectra):

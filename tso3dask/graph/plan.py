@@ -16,22 +16,20 @@ from tso3dask.config import (
     PipelineParameters,
     parse_steps,
 )
-from tso3dask.errors import InputError, NotYetError
+from tso3dask.errors import InputError
 from tso3dask.graph.budget import plan_budget
 from tso3dask.graph.chunking import chunk_sizes
 from tso3dask.graph.curves import check_curves
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
+from tso3dask.graph.member_program import member_program
 from tso3dask.graph.outline import Member, Outline, mode_of
-from tso3dask.graph.program import Program, Source
 from tso3dask.graph.regressors import check_regressors
 from tso3dask.graph.relevance import left_out, needed_references
-from tso3dask.graph.replacement import Replacement, member_replacements, trace_model_status
+from tso3dask.graph.replacement import member_replacements, trace_model_status
 from tso3dask.graph.soss import SossSetup, soss_setups
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
-from tso3dask.graph.stages import Match, flag_stage
-from tso3dask.graph.temporal import adjoining
 from tso3dask.io import reference
 from tso3dask.io.asn import dropped_folder, read_association
 from tso3dask.io.bestrefs import MemberReferences, find_references
@@ -372,7 +370,7 @@ def make_plan(
         times = segment_times(segment)
         for note in times.notes:
             untimed.setdefault(note, []).append(segment.path.name)
-        program = _program(observation, i, parameters, kind, replaced[i])
+        program = member_program(observation, i, parameters, kind, replaced[i])
         window = parameters.outlier_detection.rolling_window_width
         chunks = chunk_sizes(
             segment.nints,
@@ -424,36 +422,6 @@ def _crds_in_use(
 ) -> tuple[str, str] | None:
     asked = any(file.from_crds for files in references for file in files.values())
     return context_in_use() if asked or parameters.asked else None
-
-
-def _program(
-    observation: Observation,
-    index: int,
-    parameters: PipelineParameters,
-    kind: str,
-    replacement: Replacement | None,
-) -> Program:
-    segment, step = observation.segments[index], parameters.outlier_detection
-    source = Source.from_segment(segment)
-    if step.boundary == "exposure" and not step.skip:
-        places = observation.exposures[exposure_name(segment)]
-        sources = [Source.from_segment(observation.segments[i]) for i in places]
-        starts = [observation.segments[i].int_start for i in places]
-        width = step.rolling_window_width
-        before, after = adjoining(sources, starts, places.index(index), width)
-        source = replace(source, before=before, after=after)
-    program = Program(source)
-    if not step.skip:
-        if step.own and kind == "soss":
-            raise NotYetError(
-                "outlier_detection: own parameters are not supported yet for NIS_SOSS, whose bad "
-                "pixels are filled in time as it is"
-            )
-        program = program.then(flag_stage(parameters, segment.nints, source.reach))
-    if replacement is not None:
-        program = program.then(replacement)
-        return program if kind == "soss" else program.then(Match())  # as its extraction does
-    return program if program.stages or kind != "spectroscopy" else program.then(Match())
 
 
 def _setups(
