@@ -176,17 +176,19 @@ def _sums(
     out: np.ndarray,
 ) -> None:
     """Light above the background by label, that of the model where a pixel is not usable."""
-    width = sci.shape[1]
     p0, p2, p3, p4 = p[0], p[2], p[3], p[4]
-    for i in range(residuals.size):
-        if residuals[i] == residuals[i]:
-            v = np.float64(sci[i // width, i % width]) - p[1]
-        else:
-            v = p0 * plain[0, i] + p2 * plain[2, i] + p3 * plain[3, i] + p4 * plain[4, i]
-        for g in range(labels.shape[0]):
-            label = labels[g, i]
-            if label >= 0:
-                out[label] += v
+    i = 0
+    for y in range(sci.shape[0]):
+        for x in range(sci.shape[1]):
+            if residuals[i] == residuals[i]:
+                v = np.float64(sci[y, x]) - p[1]
+            else:
+                v = p0 * plain[0, i] + p2 * plain[2, i] + p3 * plain[3, i] + p4 * plain[4, i]
+            for g in range(labels.shape[0]):
+                label = labels[g, i]
+                if label >= 0:
+                    out[label] += v
+            i += 1
 
 
 @jit

@@ -43,7 +43,7 @@ TOLERANCES = (0.3, 0.1, 0.02, 0.005)
 MARGIN = 6
 """Pixels around the light of the target that tell the background."""
 
-_SOME = 4096
+_SOME = 1024
 """Pixels that medians are taken of."""
 
 _LARGEST_ERROR = 0.1
