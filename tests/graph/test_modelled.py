@@ -99,3 +99,31 @@ def test_stages_that_ask_for_the_model_get_it(asked, spectra):
     made = modelled_plan(plan.with_members(members))
     for member in made.members:
         assert member.program.stages[-1].model is member.model is not None
+
+
+def test_progress_of_models_is_told(asked, spectra):
+    plan = make_plan(spectra.asn, spectra.steps)
+    told = []
+    made = modelled_plan(
+        plan, progress=lambda done, total, phase: told.append((done, total, phase))
+    )
+    assert told[-1] == (60, 60, "modelling") and sorted(told) == told
+    assert made.notes == plan.notes
+
+
+def test_pixels_of_no_use_are_told(asked, copy_of, spectra):
+    from astropy.io import fits
+
+    copy = copy_of(spectra)
+    with fits.open(copy.members[0], mode="update") as file:
+        file["SCI"].data[3] = np.nan
+    made = make_plan(copy.asn, copy.steps).modelled
+    assert any("1 integration has too few usable pixels" in note for note in made.notes)
+    assert np.flatnonzero(np.isnan(made.members[0].model.brightness)).tolist() == [3]
+    for path in copy.members:
+        with fits.open(path, mode="update") as file:
+            file["SCI"].data[:] = np.nan
+    empty = make_plan(copy.asn, copy.steps).modelled
+    assert any("no light of the target" in note for note in empty.notes)
+    assert np.isnan(empty.members[0].model.brightness).all()
+    assert np.isfinite(empty.members[0].model.image).all()

@@ -7,7 +7,7 @@ comes back are a few images and a few numbers per integration, and a plan whose 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from tso3dask.config import PipelineParameters
 from tso3dask.errors import RunError
 from tso3dask.graph.build import gather, kept
 from tso3dask.graph.chunking import chunk_bounds
-from tso3dask.graph.execute import compute, task_errors
+from tso3dask.graph.execute import Progress, compute, task_errors
 from tso3dask.graph.program import Source
 from tso3dask.io.journal import ChunkResult, Journal, load_object
 from tso3dask.ops.exposure_model import NUMBERS, ExposureModel
@@ -178,6 +178,7 @@ def modelled_plan(
     journal: Journal | None = None,
     scheduler: Any = None,
     workers: int | None = None,
+    progress: Progress | None = None,
 ) -> AnyOutline:
     """Plan whose members know the model of their exposure.
 
@@ -191,6 +192,8 @@ def modelled_plan(
         Where to compute.
     workers : int, optional
         Tasks at a time.
+    progress : callable, optional
+        Called with integrations done, integrations in all, and the phase.
 
     Returns
     -------
@@ -224,9 +227,9 @@ def modelled_plan(
                 fits.append(f"{entry}-numbers")
             graph[f"fitted-{member.label}-{name}"] = (gather, fits)
             wanted.append(f"fitted-{member.label}-{name}")
-    options = {"scheduler": scheduler, "workers": workers or plan.budget.workers}
-    found = iter(compute(graph, wanted, **options))
-    members = list(plan.members)
+    workers, done = workers or plan.budget.workers, _reporter(plan, progress)
+    found = iter(compute(graph, wanted, scheduler=scheduler, workers=workers, done=done))
+    members, notes = list(plan.members), list[str]()
     halo = plan.parameters.outlier_detection.rolling_window_width
     for group in groups:
         model: ExposureModel = next(found)
@@ -234,7 +237,38 @@ def modelled_plan(
         shared = _shared_numbers(model, group, found_here, halo)
         for member, own in zip(group, shared, strict=True):
             members[member.index] = with_model(member, own)
-    return plan.with_members(members)
+        notes += _findings(group[0].exposure, model, found_here)
+    return plan.with_members(members, notes)
+
+
+def _reporter(plan: Outline, progress: Progress | None) -> Callable[[ChunkResult], None] | None:
+    """Turn finished fits into integrations done."""
+    if progress is None:
+        return None
+    seen: dict[tuple[int, int], int] = {}
+
+    def done(result: ChunkResult) -> None:
+        chunks = plan.members[result.member].chunks
+        if result.b - result.a in chunks:  # else those of a whole member, gathered
+            seen[result.member, result.a] = result.b - result.a
+            progress(sum(seen.values()), plan.nints, "modelling")
+
+    return done
+
+
+def _findings(exposure: str, model: ExposureModel, fits: Sequence[ChunkResult]) -> Iterator[str]:
+    """What a user should know of the model of an exposure."""
+    if not model.region.any():
+        yield f"{exposure}: no light of the target was found; nothing is fitted to its integrations"
+        return
+    unknown = sum(int(np.count_nonzero(np.isnan(f.rows["brightness"]))) for f in fits)
+    if unknown:
+        many = "integration has" if unknown == 1 else "integrations have"
+        yield f"{exposure}: {unknown} {many} too few usable pixels for a fit of the model"
+    if not 0.7 < model.scatter < 1.4:
+        yield (
+            f"{exposure}: pixels scatter {model.scatter:.2f} times as much as their variances say"
+        )
 
 
 def _kept_model(journal: Journal | None, name: str) -> ExposureModel | None:

@@ -200,7 +200,7 @@ def _run(
         if done is None:
             if not resume:
                 remove_unfinished(plan, output_dir, finals)
-            plan = modelled_plan(plan, journal, scheduler, workers)
+            plan = modelled_plan(plan, journal, scheduler, workers, progress)
             plan = fitted_plan(plan, scheduler, workers)
             plan = weighted_plan(plan, scheduler, workers)
             plan = prepared_plan(plan, journal, scheduler, workers)
