@@ -21,6 +21,7 @@ __all__ = [
     "new_run_id",
     "part_path",
     "stale_parts",
+    "whole_part",
     "write_text",
 ]
 
@@ -109,6 +110,21 @@ def laid_out(part: str | os.PathLike[str]) -> Iterator[int]:
     except BaseException:
         discard(part)
         raise
+
+
+def whole_part(part: str | os.PathLike[str], size: int) -> Path:
+    """Return the path of an unfinished file that has all its bytes.
+
+    Raises
+    ------
+    RunError
+        If it has not.
+    """
+    path = Path(part)
+    found = path.stat().st_size if path.exists() else 0
+    if found != size:
+        raise RunError(f"{path}: has {found} bytes, expected {size}; run it again")
+    return path
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from tso3dask.errors import InputError, RunError
 from tso3dask.io.asdf_edit import edit_asdf, read_scalars
-from tso3dask.io.atomic import check_space, commit, discard
+from tso3dask.io.atomic import check_space, commit, discard, whole_part
 from tso3dask.io.fits_bytes import (
     asdf_header,
     copy_range,
@@ -197,11 +197,7 @@ class CrfintsSink:
 
     def finish(self, final: str | os.PathLike[str]) -> Path:
         """Give the file, now whole, its final name; an older product of that name is replaced."""
-        part = Path(self.path)
-        found = part.stat().st_size if part.exists() else 0
-        if found != self.size:
-            raise RunError(f"{self.path}: has {found} bytes, expected {self.size}; run it again")
-        return commit(self.path, final)
+        return commit(whole_part(self.path, self.size), final)
 
     def abort(self) -> None:
         """Remove the unfinished file."""

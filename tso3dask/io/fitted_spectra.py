@@ -21,7 +21,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
-from tso3dask.io.atomic import check_space, commit, discard, laid_out
+from tso3dask.io.atomic import check_space, commit, discard, laid_out, whole_part
 from tso3dask.io.fits_bytes import (
     asdf_header,
     header_bytes,
@@ -236,11 +236,7 @@ class FittedSpectraSink:
 
     def finish(self, final: str | os.PathLike[str]) -> Path:
         """Give the file, now whole, its final name; an older one of that name is replaced."""
-        part = Path(self.path)
-        found = part.stat().st_size if part.exists() else 0
-        if found != self.size:
-            raise RunError(f"{self.path}: has {found} bytes, expected {self.size}; run it again")
-        return commit(part, final)
+        return commit(whole_part(self.path, self.size), final)
 
     def abort(self) -> None:
         """Remove the unfinished file."""

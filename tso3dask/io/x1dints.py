@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tso3dask.errors import RunError
-from tso3dask.io.atomic import check_space, commit, discard, laid_out
+from tso3dask.io.atomic import check_space, commit, discard, laid_out, whole_part
 from tso3dask.io.fits_bytes import pwrite_all, quiet_cards
 from tso3dask.io.segment import Segment
 from tso3dask.io.spectrum_spec import (
@@ -252,10 +252,7 @@ class X1dintsSink:
         attributes : mapping
             Attributes of the product by dotted path that became known during the run.
         """
-        part = Path(self.path)
-        found = part.stat().st_size if part.exists() else 0
-        if found != self.size:
-            raise RunError(f"{self.path}: has {found} bytes, expected {self.size}; run it again")
+        part = whole_part(self.path, self.size)
         if attributes:
             from tso3dask.io.x1dints_layout import set_attributes
 
