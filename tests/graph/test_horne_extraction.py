@@ -103,3 +103,19 @@ def test_the_width_of_least_scatter(small, tmp_path):
     known = [s for s in first["scatter"] if s is not None]
     assert first["scatter"][best] <= 1.5 * min(known)
     assert np.median(expected[0]["NPIXELS"]) == pytest.approx(first["chosen"])
+
+
+def test_through_the_slit_and_without_a_reference(made, copy_of):
+    """The whole array of MIRI's fixed slit; what is far from the trace has next to no weight."""
+    given = copy_of(made("mir_lrs-slitless", nints=30, segments=[22, 8], shape=(40, 26)))
+    for path in given.members:
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].header["EXP_TYPE"] = "MIR_LRS-FIXEDSLIT"
+    references = {"override_extract1d": "N/A", "override_apcorr": "N/A"}
+    plan = tso3.plan(given.asn, chosen(given, extraction_type="horne", **references)).settled
+    setup = plan.members[0].spectrum
+    assert isinstance(setup.plan, HornePlan)
+    middle = setup.plan.profile[:, 20]
+    assert middle[:2].max() < 0.2 * middle.max()
+    flux = plan.x1dints.leaves[0].to_dataset()["flux"].values
+    assert np.isfinite(flux).mean() > 0.95
