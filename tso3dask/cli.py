@@ -1,4 +1,4 @@
-"""The command line: ``tso3dask run``, ``plan``, ``demo``, ``simulate``, ``inspect`` and ``asn``.
+"""The command line: ``tso3dask run``, ``plan``, ``demo``, ``simulate``, ``inspect`` and others.
 
 Nothing heavy is imported here at module level, so that help and usage errors come at once.
 """
@@ -438,6 +438,41 @@ def _run_asn(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_channels(parser: argparse.ArgumentParser) -> None:
+    from tso3dask.config import parameters_of
+
+    parser.add_argument("input", metavar="X1DINTS", help="spectra, of jwst too")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="table to write (<input>_speclc.ecsv, here)"
+    )
+    for name in _CHANNELS:
+        row = parameters_of("light_curves")[name]
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, dest=name, metavar="VALUE", help=row.help)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+
+
+_CHANNELS = (
+    *("edges", "resolving_power", "pixels_per_channel"),
+    *("min_wavelength", "max_wavelength"),
+)
+
+
+def _run_channels(args: argparse.Namespace) -> int:
+    from tso3dask.pipeline import spectral_light_curves
+
+    stem = Path(args.input).name.removesuffix(".fits").removesuffix("_x1dints")
+    output = Path(args.output or f"{stem}_speclc.ecsv").expanduser()
+    if output.exists() and not args.overwrite:
+        raise InputError(f"{output}: is there already; give --overwrite to replace it")
+    given = {name: getattr(args, name) for name in _CHANNELS if getattr(args, name) is not None}
+    table = spectral_light_curves(args.input, output, **given)
+    count = len(table.meta["channels"])
+    print(f"{output}: {counted(count, 'channel')}, {counted(len(table), 'integration')}")
+    return 0
+
+
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], int]]] = {
     "run": ("process an association or calints files and write the products", _add_run, _run),
     "plan": (
@@ -449,4 +484,5 @@ _COMMANDS: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], int]]] = 
     "simulate": ("write a synthetic observation", _add_simulate, _run_simulate),
     "inspect": ("tell what is in a file or association", _add_inspect, _run_inspect),
     "asn": ("make an association from calints files", _add_asn, _run_asn),
+    "channels": ("make light curves of channels from x1dints", _add_channels, _run_channels),
 }

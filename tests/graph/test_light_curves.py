@@ -234,6 +234,20 @@ def test_light_curves_of_an_old_file(runs, tmp_path):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-12)
 
 
+def test_command(runs, tmp_path, capsys):
+    from tso3dask.cli import main
+
+    x1dints, path = product(runs["spectra"][2], "x1dints"), tmp_path / "a_speclc.ecsv"
+    words = ["channels", str(x1dints), "-o", str(path), "--pixels-per-channel", "5"]
+    assert main(words) == 0
+    assert "integrations" in capsys.readouterr().out
+    expected = read_table(product(runs["spectra"][2], "speclc"))
+    assert read_table(path).meta["channels"] == expected.meta["channels"]
+    assert main(words) == 2 and "--overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite", "--edges", "5 6"]) == 2
+    assert "give one of edges" in capsys.readouterr().err
+
+
 def test_light_curves_step_alone(runs):
     x1dints = product(runs["spectra"][2], "x1dints")
     table = tso3.Tso3Pipeline().light_curves.call(str(x1dints), edges=[6.0, 7.0, 9.0])
