@@ -84,7 +84,8 @@ def test_replaced_pixels(soss, tmp_path):
     plain = tso3.run(soss.asn, tmp_path / "plain", steps_of(soss))
     first = None
     for name, chunk, scheduler in (("whole", None, "threads"), ("twos", 2, "synchronous")):
-        plan = tso3.plan(soss.asn, steps_of(soss, **REPLACED), chunk_integrations=chunk)
+        steps = steps_of(soss, **REPLACED, pixel_replace__save_results=True)
+        plan = tso3.plan(soss.asn, steps, chunk_integrations=chunk)
         plan.run(tmp_path / name, scheduler=scheduler)
         assert not list((tmp_path / name).glob(".*"))
         first = first or content(tmp_path / name)

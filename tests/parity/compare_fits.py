@@ -27,7 +27,7 @@ NUMBERS = {
 }
 """Keywords that are computed: relative tolerance."""
 
-COMPUTED_IMAGES = {"profile", "model", "residual"}
+COMPUTED_IMAGES = {"profile", "model", "residual", "SossExtractModel"}
 """Endings of files whose images are computed, not copied."""
 
 EXACT_COLUMNS = {"INT_NUM", "MJD-BEG", "MJD-AVG", "MJD-END", "TDB-BEG", "TDB-MID", "TDB-END"}

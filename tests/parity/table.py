@@ -2,8 +2,10 @@
 
 ``python tests/parity/table.py`` runs the tests that compare whole runs and writes the page.
 ``python tests/parity/table.py FILE`` takes the records of an earlier run, kept in the file that
-TSO3DASK_PARITY_TABLE named. Differences are relative to the larger of jwst's value and its own
-error; for quantities that have to be equal, the number of values that differ counts.
+TSO3DASK_PARITY_TABLE named. ``python tests/parity/table.py --add FILE`` adds the records of cases
+that are not on the page yet, and leaves the others as they are. Differences are relative to the
+larger of jwst's value and its own error; for quantities that have to be equal, the number of values
+that differ counts.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PAGE", "page", "read"]
+__all__ = ["PAGE", "added", "page", "read"]
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "parity.md"
@@ -42,6 +44,9 @@ GROUPS: tuple[tuple[str, str], ...] = (
     (r"whitelight_flux\w*", "whitelight_flux"),
 )
 """Patterns of quantities, and the names under which they stand together."""
+
+Key = tuple[str, str, float]
+"""Product, group of quantities, tolerance."""
 
 HEADING = """\
 # Comparison with jwst
@@ -79,6 +84,15 @@ class Entry:
         self.values += record["values"]
         self.cases.add(f"{record['test']} {record['case']}")
 
+    @classmethod
+    def of_cells(cls, cells: list[str]) -> Entry:
+        """Entry of a row of the page, from its last cells."""
+        largest, tolerance, *more = cells
+        values, count = (int(cell.replace(",", "")) for cell in more or ("0", "0"))
+        entry = cls(float(largest.split()[0]), 0.0 if tolerance == "equal" else float(tolerance))
+        entry.values, entry.cases = values, {f"earlier {i}" for i in range(count)}
+        return entry
+
     @property
     def text(self) -> str:
         """Largest difference and tolerance, as cells of a table."""
@@ -101,24 +115,71 @@ def group(quantity: str) -> str:
     return quantity
 
 
+@dataclass
+class Page:
+    """What is on the page: groups of quantities in all cases, and in each case of each test."""
+
+    versions: str
+    whole: dict[Key, Entry] = field(default_factory=lambda: defaultdict(Entry))
+    tests: dict[str, dict[str, dict[Key, Entry]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(Entry)))
+    )
+
+    def take(self, records: list[dict[str, Any]]) -> None:
+        """Take records in."""
+        for record in records:
+            product, tolerance = record["product"], record["tolerance"]
+            key = (product, group(record["quantity"]), tolerance)
+            self.whole[key].add(record)
+            short = key if tolerance else (product, "all that has to be equal", tolerance)
+            self.tests[record["test"]][record["case"]][short].add(record)
+
+
 def page(records: list[dict[str, Any]], versions: dict[str, str]) -> str:
     """Lay out the page: a summary, then a folded table per test."""
-    whole: dict[tuple[str, str, float], Entry] = defaultdict(Entry)
-    tests: dict[str, dict[str, dict[tuple[str, str, float], Entry]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(Entry))
-    )
-    for record in records:
-        product, tolerance = record["product"], record["tolerance"]
-        key = (product, group(record["quantity"]), tolerance)
-        whole[key].add(record)
-        short = key if tolerance else (product, "all that has to be equal", tolerance)
-        tests[record["test"]][record["case"]][short].add(record)
-    cases = {(record["test"], record["case"]) for record in records}
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    lines = [HEADING.format(cases=len(cases), versions=named)]
+    made = Page(", ".join(f"{name} {version}" for name, version in versions.items()))
+    made.take(records)
+    return layout(made)
+
+
+def added(text: str, records: list[dict[str, Any]]) -> str:
+    """Add the records of further cases to a page."""
+    made = parse(text)
+    for test, case in sorted({(record["test"], record["case"]) for record in records}):
+        if case in made.tests.get(test, {}):
+            raise SystemExit(f"{test} {case} is on the page: measure the whole of it anew")
+    made.take(records)
+    return layout(made)
+
+
+def parse(text: str) -> Page:
+    """Read a page."""
+    made = Page(re.findall(r"^\d+ cases; (.*)\.$", text, re.MULTILINE)[0])
+    test = ""
+    for line in text.splitlines():
+        if found := re.match(r"<details><summary>(\w+): ", line):
+            test = found[1]
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("| ") or cells[0] in ("product", "case", "---"):
+            continue
+        first = 1 if test else 0
+        entry = Entry.of_cells(cells[first + 2 :])
+        key = (cells[first], cells[first + 1], entry.tolerance)
+        if test:
+            made.tests[test][cells[0]][key] = entry
+        else:
+            made.whole[key] = entry
+    return made
+
+
+def layout(made: Page) -> str:
+    """Write a page."""
+    tests = made.tests
+    count = sum(len(cases) for cases in tests.values())
+    lines = [HEADING.format(cases=count, versions=made.versions)]
     lines += [
         f"| {product} | {name} | {entry.text} | {entry.values:,} | {len(entry.cases)} |"
-        for (product, name, _), entry in sorted(whole.items())
+        for (product, name, _), entry in sorted(made.whole.items())
     ]
     lines += ["", "## Cases", ""]
     for test in sorted(tests):
@@ -149,6 +210,9 @@ def measure() -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> None:
     """Write the page."""
+    if arguments[:1] == ["--add"]:
+        PAGE.write_text(added(PAGE.read_text(), read(Path(arguments[1]).read_text().splitlines())))
+        return
     records = read(Path(arguments[0]).read_text().splitlines()) if arguments else measure()
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     PAGE.write_text(page(records, versions))

@@ -12,10 +12,9 @@ pytest.importorskip("jwst")
 pytestmark = pytest.mark.parity
 
 from harness import Case  # noqa: E402
-from table import PAGE, page, read  # noqa: E402
+from table import PAGE, added, layout, page, parse, read  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-WITHOUT_RECORDS = {"soss-model-searched": "a search that ends elsewhere: looser limits of its own"}
 
 
 def cases_of(module):
@@ -44,9 +43,27 @@ def test_names_of_cases_differ():
 
 def test_all_cases_are_on_the_page():
     text = PAGE.read_text()
-    names = {name for _, name in all_cases()} - WITHOUT_RECORDS.keys()
+    names = {name for _, name in all_cases()}
     missing = sorted(name for name in names if f"| {name} |" not in text)
     assert missing == [], "run python tests/parity/table.py"
+
+
+def test_a_page_can_be_read_and_added_to():
+    text = PAGE.read_text()
+    assert layout(parse(text)) == text
+    more = [
+        f'{{"test": "test_zz", "case": "{case}", "product": "x1dints", "quantity": "FLUX", '
+        f'"largest": {largest}, "tolerance": 1e-06, "values": 10}}'
+        for case, largest in (("one", 2e-7), ("two", 3e-12))
+    ]
+    before, after = parse(text), parse(added(text, read(more)))
+    key = ("x1dints", "FLUX, its error and variances", 1e-6)
+    assert after.whole[key].values == before.whole[key].values + 20
+    assert len(after.whole[key].cases) == len(before.whole[key].cases) + 2
+    assert after.tests["test_zz"]["one"][key].largest == 2e-7
+    assert added(added(text, read(more[:1])), read(more[1:])) == added(text, read(more))
+    with pytest.raises(SystemExit, match="test_zz one"):
+        added(added(text, read(more)), read(more))
 
 
 def test_page_is_laid_out_alike():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 import pytest
 from harness import BUSY, Case, keep_records, run_case
+from jwst_oracle import quick, silent
 
 pytestmark = pytest.mark.parity
 pytest.importorskip("jwst")
@@ -47,13 +49,25 @@ def with_estimate(given):
     return replace(given, steps={**given.steps, "extract_1d": extract})
 
 
-def soss(name, extract, edit=None, **simulate):
+def soss(name, extract, edit=None, files=(), **simulate):
     steps = {"extract_1d": extract, "white_light": EVERYTHING}
     given = {**BUSY, **SMALL, **simulate}
-    return Case(name, "nis_soss", given, steps, edit, chunk=2, models=False)
+    return Case(name, "nis_soss", given, steps, edit, chunk=2, files=files, models=bool(files))
 
+
+FILES = ("SossExtractModel", "AtocaSpectra")
+WHOLE_WIDTH = soss(
+    "soss-model-2048",
+    {**FIXED, "soss_modelname": "traces"},
+    shape=(256, 2048),
+    nints=2,
+    segments=1,
+    files=FILES,
+)
+"""The array as it is, also in files of models; most of its time is that of jwst's inverse."""
 
 CASES = [
+    WHOLE_WIDTH,
     soss("soss-model", FIXED),
     soss("soss-model-background", {**FIXED, "subtract_background": True}, background=4.0),
     soss("soss-model-bad-pixels", {**FIXED, "soss_bad_pix": "model"}),
@@ -71,7 +85,9 @@ CASES = [
 ]
 
 
-def compared(case, folder, tolerance):
+@contextlib.contextmanager
+def as_near_as(tolerance):
+    """Compare all that is computed to a tolerance."""
     import compare_ecsv
     import compare_fits
     import compare_models
@@ -83,6 +99,11 @@ def compared(case, folder, tolerance):
         mock.patch.dict(compare_fits.NUMBERS, factor),
         mock.patch.dict(compare_models.NUMBERS, {"tikhonov_factor": tolerance}),
     ):
+        yield
+
+
+def compared(case, folder, tolerance):
+    with as_near_as(tolerance):
         outcome = run_case(case, folder)
     left = outcome.comparison.findings
     return outcome, [text for text in left if "HDRTAB TIKFACTR" not in text]
@@ -92,6 +113,30 @@ def compared(case, folder, tolerance):
 def test_products_are_those_of_jwst(case, tmp_path):
     outcome, found = compared(case, tmp_path, TOLERANCE)
     keep_records(outcome.comparison)
+    assert not found, "\n".join([f"{len(found)} findings", *found[:40]])
+
+
+def test_files_of_models(tmp_path):
+    """jwst writes the files of all members to one name, so that those of the last are left."""
+    from compare import compare_folders
+
+    case = soss("soss-model-files", {**FIXED, "soss_modelname": "traces.fits"}, with_grid)
+    outcome, _ = compared(case, tmp_path, TOLERANCE)
+    folders = []
+    for source, ending in ((outcome.ours, "_1"), (outcome.theirs, "")):
+        folders.append(source / "models")
+        folders[-1].mkdir()
+        for kind in FILES:
+            path = source / f"traces{ending}_{kind}.fits"
+            path.rename(folders[-1] / f"traces_{kind}.fits")
+    assert all((outcome.ours / f"traces_0_{kind}.fits").exists() for kind in FILES)
+    with silent(), quick(), as_near_as(3e-4):  # the red end of order 2, where it is faint
+        comparison = compare_folders(*folders, "files", FILES)
+    found = [
+        text
+        for text in comparison.findings
+        if "FILENAME" not in text and "meta.filename" not in text
+    ]
     assert not found, "\n".join([f"{len(found)} findings", *found[:40]])
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "create_sinks",
     "journal_stem",
     "member_specs",
+    "pixel_status",
     "placed_files",
     "prepare_folder",
     "remove_unfinished",
@@ -345,6 +346,12 @@ def step_status(plan: Outline) -> dict[str, str]:
         "pixel_replace": "COMPLETE" if plan.replaces else "SKIPPED",
         "extract_1d": "COMPLETE",
     }
+
+
+def pixel_status(plan: Outline) -> dict[str, str]:
+    """Status of the steps that pixels have gone through before the extraction."""
+    after = ("extract_1d", "photom")
+    return {step: status for step, status in step_status(plan).items() if step not in after}
 
 
 def time_columns(times: IntegrationTimes) -> dict[str, np.ndarray]:

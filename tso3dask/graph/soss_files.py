@@ -98,7 +98,6 @@ def fitted_file(plan: Outline, member: Member, **names: Any) -> FittedFile:
 
 def _attributes(plan: Outline) -> dict[str, Any]:
     """Status of the steps before the extraction."""
-    from tso3dask.graph.sinks import step_status
+    from tso3dask.graph.sinks import pixel_status
 
-    after = ("extract_1d", "photom")
-    return {f"meta.cal_step.{k}": v for k, v in step_status(plan).items() if k not in after}
+    return {f"meta.cal_step.{step}": status for step, status in pixel_status(plan).items()}

@@ -155,12 +155,12 @@ def _extraction_images(plan: Outline) -> Iterator[StepFile]:
 
 
 def _pixel_replace(plan: Outline) -> Iterator[StepFile]:
-    from tso3dask.graph.sinks import step_status
+    from tso3dask.graph.sinks import pixel_status
 
     step = plan.parameters.pixel_replace
     if not wants_file(step):
         return
-    status = {name: value for name, value in step_status(plan).items() if name != "extract_1d"}
+    status = pixel_status(plan)
     for member in plan.members:
         point = member.program.point_after(step.step)
         if point is None:
