@@ -13,7 +13,7 @@ import numpy as np
 from tso3dask.ops._jit import jit
 from tso3dask.ops.dq import FLAG_VALUES
 
-__all__ = ["grow_and_mark", "replace_pixels"]
+__all__ = ["mark_outliers", "replace_pixels"]
 
 _HALF_PI = np.float32(np.pi / 2)
 _NAN = np.float32(np.nan)
@@ -24,6 +24,78 @@ _DO_NOT_USE = np.uint32(FLAG_VALUES["DO_NOT_USE"])
 _OUTLIER = np.uint32(FLAG_VALUES["OUTLIER"])
 _FLUX_ESTIMATED = np.uint32(FLAG_VALUES["FLUX_ESTIMATED"])
 _WITHOUT_LIGHT = np.uint32(FLAG_VALUES["NON_SCIENCE"] | FLAG_VALUES["REFERENCE_PIXEL"])
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _compare_errors(sci: Any, dq: Any, err: Any, level: Any, snr: Any, found: Any) -> None:
+    """Mark usable pixels that differ from their level by more than `snr` times their error."""
+    for j in range(found.size):
+        size = err[j] if err[j] == err[j] else np.float32(0)
+        away = abs(np.float64(sci[j]) - np.float64(level[j])) > np.float64(snr * size)
+        found[j] = np.uint8(1) if away and not dq[j] & _DO_NOT_USE else np.uint8(0)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _compare_noise(
+    sci: Any,
+    dq: Any,
+    stated: Any,
+    more: Any,
+    squared: int,
+    level: Any,
+    number: Any,
+    read: Any,
+    photon: Any,
+    brightness: Any,
+    snr: Any,
+    found: Any,
+) -> None:
+    """Mark usable pixels that differ from their level by more than the noise allows.
+
+    `stated` and `more` are the two variances of the integration, or its error twice (squared).
+    """
+    limit = snr * snr
+    for j in range(found.size):
+        own = stated[j] * more[j] if squared else stated[j] + more[j]
+        modelled = read[j] + brightness * photon[j]
+        known = modelled < np.float32(np.inf)
+        sane = own > 0 and own < np.float32(np.inf)
+        near = own < np.float32(9) * modelled and np.float32(9) * own > modelled
+        variance = own if sane and (near or not known) else modelled
+        variance *= np.float32(1) + _HALF_PI / np.float32(number[j])
+        away = sci[j] - level[j]
+        far = away * away > limit * variance
+        found[j] = np.uint8(1) if far and not dq[j] & _DO_NOT_USE else np.uint8(0)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _mark(
+    sci: Any,
+    dq: Any,
+    err: Any,
+    one: Any,
+    two: Any,
+    level: Any,
+    number: Any,
+    read: Any,
+    photon: Any,
+    brightness: Any,
+    snr: Any,
+    by_noise: int,
+    squared: int,
+    found: Any,
+) -> None:
+    """Mark outliers by error or by noise."""
+    if by_noise and squared:
+        _compare_noise(
+            sci, dq, err, err, squared, level, number, read, photon, brightness, snr, found
+        )
+    elif by_noise:
+        _compare_noise(
+            sci, dq, one, two, squared, level, number, read, photon, brightness, snr, found
+        )
+    else:
+        _compare_errors(sci, dq, err, level, snr, found)
 
 
 @numba.njit(nogil=True)
@@ -66,29 +138,47 @@ def _grow(row: Any, dq: Any, ny: int, steps: int, places: Any) -> None:
 
 
 @jit
-def grow_and_mark(
-    found: Any,
+def mark_outliers(
+    sci: Any,
     dq: Any,
-    marked: Any,
+    err: Any,
+    one: Any,
+    two: Any,
+    expected: Any,
+    number: Any,
+    brightness: Any,
+    noise: Any,
+    snr: Any,
+    flags: Any,
     region: Any,
-    ny: int,
-    grow: int,
+    shape: Any,
     places: Any,
+    found: Any,
+    marked: Any,
     totals: Any,
     inside: Any,
 ) -> None:
-    """Flag what was found and usable pixels within `grow` steps of it; count by integration.
+    """Flag outliers and usable pixels within some steps of them; count by integration.
 
-    `dq` is copied to `marked`, with OUTLIER and DO_NOT_USE where pixels are flagged.
+    `dq` is copied to `marked`, with OUTLIER and DO_NOT_USE where pixels are flagged. `found` is
+    scratch of one row, `places` too. Without `detect` among the flags nothing is compared.
     """
-    for k in range(found.shape[0]):
-        row, bits, out = found[k], dq[k], marked[k]
+    ny, grow = shape
+    detect, by_noise, squared = flags
+    found[:] = 0
+    for k in range(sci.shape[0]):
+        bits, out = dq[k], marked[k]
+        if detect:
+            _mark(
+                sci[k], bits, err[k], one[k], two[k], expected[k], number[k], noise[0], noise[1],
+                brightness[k], snr, by_noise, squared, found,
+            )  # fmt: skip
         if grow:
-            _grow(row, bits, ny, grow, places)
+            _grow(found, bits, ny, grow, places)
         total = 0
         within = 0
-        for j in range(row.size):
-            flag = row[j]
+        for j in range(found.size):
+            flag = found[j]
             out[j] = bits[j] | (_OUTLIER | _DO_NOT_USE if flag else np.uint32(0))
             total += flag
             within += flag & region[j]

@@ -1,4 +1,4 @@
-"""Compiled loops that mark outliers against scaled medians which leave NaN out.
+"""Compiled loops of scaled medians that leave NaN out, and of what they let expect.
 
 Pixels are gone through in tiles, as in `tso3dask.ops._outlier_jit`. Each value is scaled once, when
 it is put into the ring of its tile. Windows without NaN go through a network, side by side; the
@@ -19,14 +19,11 @@ from tso3dask.ops._jit import jit
 from tso3dask.ops._kernels import PITCH, TILE
 from tso3dask.ops._vector_jit import LANES, median_lanes
 
-__all__ = ["compare_image", "make_scaled"]
+__all__ = ["expect_image", "make_scaled"]
 
 Made = tuple[Callable[..., None], str]
 
-_HALF_PI = np.float32(np.pi / 2)
 _NAN = np.float32(np.nan)
-
-_DO_NOT_USE = np.uint32(1)
 
 
 @numba.njit(nogil=True, error_model="numpy")
@@ -87,48 +84,6 @@ def _expect(median: Any, numbers: Any, terms: Any, moved: int, scaled: int, expe
     else:
         for j in range(expected.size):
             expected[j] = brightness * np.float32(median[j]) + zero
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _compare_errors(sci: Any, dq: Any, err: Any, level: Any, snr: Any, found: Any) -> None:
-    """Mark usable pixels that differ from their level by more than `snr` times their error."""
-    for j in range(found.size):
-        size = err[j] if err[j] == err[j] else np.float32(0)
-        away = abs(np.float64(sci[j]) - np.float64(level[j])) > np.float64(snr * size)
-        found[j] = np.uint8(1) if away and not dq[j] & _DO_NOT_USE else np.uint8(0)
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _compare_noise(
-    sci: Any,
-    dq: Any,
-    stated: Any,
-    more: Any,
-    squared: int,
-    level: Any,
-    number: Any,
-    read: Any,
-    photon: Any,
-    brightness: Any,
-    snr: Any,
-    found: Any,
-) -> None:
-    """Mark usable pixels that differ from their level by more than the noise allows.
-
-    `stated` and `more` are the two variances of the integration, or its error twice (squared).
-    """
-    limit = snr * snr
-    for j in range(found.size):
-        own = stated[j] * more[j] if squared else stated[j] + more[j]
-        modelled = read[j] + brightness * photon[j]
-        known = modelled < np.float32(np.inf)
-        sane = own > 0 and own < np.float32(np.inf)
-        near = own < np.float32(9) * modelled and np.float32(9) * own > modelled
-        variance = own if sane and (near or not known) else modelled
-        variance *= np.float32(1) + _HALF_PI / np.float32(number[j])
-        away = sci[j] - level[j]
-        far = away * away > limit * variance
-        found[j] = np.uint8(1) if far and not dq[j] & _DO_NOT_USE else np.uint8(0)
 
 
 @numba.njit(nogil=True)
@@ -209,12 +164,8 @@ def make_scaled(  # noqa: C901
     def scaled(  # noqa: C901
         sci: Any,
         dq: Any,
-        err: Any,
-        first_variance: Any,
-        second_variance: Any,
         numbers: Any,
         terms: Any,
-        noise: Any,
         ring: Any,
         ring_address: int,
         medians: Any,
@@ -233,18 +184,16 @@ def make_scaled(  # noqa: C901
         pairs_address: int,
         expected: Any,
         number: Any,
-        found: Any,
         first: int,
         a: int,
         b: int,
         nints: int,
         bits: Any,
-        snr: Any,
         flags: Any,
     ) -> None:
         if stamp < 0:
             return
-        is_scaled, moved, aware, by_noise, squared = flags
+        is_scaled, moved, aware = flags
         npix = sci.shape[1]
         start = min(max(a - half, 0), nints - width)
         last = min(max(b - 1 - half, 0), nints - width)
@@ -352,88 +301,24 @@ def make_scaled(  # noqa: C901
                             out,
                         )
                     number[k, here] = counts[used - begin, :n]
-                    _mark(
-                        sci[own, here],
-                        dq[own, here],
-                        err[k, here],
-                        first_variance[k, here],
-                        second_variance[k, here],
-                        out,
-                        number[k, here],
-                        noise[0, here],
-                        noise[1, here],
-                        numbers[own, 5],
-                        snr,
-                        by_noise,
-                        squared,
-                        found[k, here],
-                    )
                     i += 1
 
     return scaled, (
-        "void(float32[:,::1],uint32[:,::1],float32[:,::1],float32[:,::1],float32[:,::1],"
-        "float32[:,::1],float32[:,::1],float32[:,::1],float32[:,::1],int64,float32[:,::1],int64,"
+        "void(float32[:,::1],uint32[:,::1],float32[:,::1],float32[:,::1],"
+        "float32[:,::1],int64,float32[:,::1],int64,"
         "float64[:,::1],uint16[:,::1],float32[::1],uint8[::1],int64[::1],int64[:,::1],"
         "float32[:,::1],int64,float32[:,::1],int64,float32[:,::1],int64,"
-        "float32[:,::1],uint16[:,::1],uint8[:,::1],"
-        "int64,int64,int64,int64,uint32,float32,UniTuple(int64,5))"
+        "float32[:,::1],uint16[:,::1],"
+        "int64,int64,int64,int64,uint32,UniTuple(int64,3))"
     )
 
 
-@numba.njit(nogil=True, error_model="numpy")
-def _mark(
-    sci: Any,
-    dq: Any,
-    err: Any,
-    one: Any,
-    two: Any,
-    level: Any,
-    number: Any,
-    read: Any,
-    photon: Any,
-    brightness: Any,
-    snr: Any,
-    by_noise: int,
-    squared: int,
-    found: Any,
-) -> None:
-    """Mark outliers by error or by noise."""
-    if by_noise and squared:
-        _compare_noise(
-            sci, dq, err, err, squared, level, number, read, photon, brightness, snr, found
-        )
-    elif by_noise:
-        _compare_noise(
-            sci, dq, one, two, squared, level, number, read, photon, brightness, snr, found
-        )
-    else:
-        _compare_errors(sci, dq, err, level, snr, found)
-
-
 @jit
-def compare_image(
-    sci: Any,
-    dq: Any,
-    err: Any,
-    one: Any,
-    two: Any,
-    numbers: Any,
-    terms: Any,
-    noise: Any,
-    image: Any,
-    counts: Any,
-    expected: Any,
-    number: Any,
-    found: Any,
-    snr: Any,
-    flags: Any,
+def expect_image(
+    numbers: Any, terms: Any, image: Any, counts: Any, flags: Any, expected: Any, number: Any
 ) -> None:
-    """Mark outliers of rows against one median image at brightness 1, as the rolling kernel."""
-    is_scaled, moved, _, by_noise, squared = flags
-    for k in range(sci.shape[0]):
+    """Turn one median image at brightness 1 into what each integration should show."""
+    is_scaled, moved, _ = flags
+    for k in range(expected.shape[0]):
         _expect(image, numbers[k], terms, moved, is_scaled, expected[k])
         number[k] = counts
-        _mark(
-            sci[k], dq[k], err[k], one[k], two[k], expected[k], number[k], noise[0], noise[1],
-            numbers[k, 5], snr, by_noise, squared, found[k],
-        )  # fmt: skip

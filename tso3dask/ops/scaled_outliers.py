@@ -172,37 +172,37 @@ def flag_scaled(
         np.empty((rows, ny, nx), np.float32) if made["expected"] is None else made["expected"]
     )
     number = np.empty((rows, ny, nx), np.uint16) if made["number"] is None else made["number"]
-    found = np.zeros((rows, ny * nx), np.uint8)
-    if bad_bits < 0:
-        expected[...] = np.nan
-        number[...] = 0
-    else:
-        both = all(name in variances for name in _RANDOM)
-        one, two = (variances[name] if both else err for name in _RANDOM)
+    own = slice(a - first, b - first)
+    both = all(name in variances for name in _RANDOM)
+    one, two = (variances[name] if both else err for name in _RANDOM)
+    cubes = [flat_rows(array) for array in (sci, dq, err, one, two)]
+    results = flat_rows(expected), flat_rows(number)
+    detect = bad_bits >= 0 and rows > 0
+    if detect:
         moved = bool(np.any(numbers[:, 2:5]))
-        flags = (rules.scale, moved, rules.nan_aware, rules.noise == "model", not both)
-        cubes = [flat_rows(array) for array in (sci, dq, err, one, two)]
-        settings = (np.float32(rules.snr), tuple(int(flag) for flag in flags))
-        results = (flat_rows(expected), flat_rows(number), found)
+        flags = tuple(int(flag) for flag in (rules.scale, moved, rules.nan_aware))
         if window.rolling:
-            _rolling(cubes, numbers, images, results, (first, a, b), window, bad_bits, settings)
+            span = (first, a, b)
+            _rolling(cubes[:2], numbers, images.terms, results, span, window, bad_bits, flags)
         else:
             assert image is not None
-            mine = slice(a - first, b - first)
             median, count = flat_rows(image)
-            _scaled_jit.compare_image(
-                *(cube[mine] for cube in cubes[:2]), *cubes[2:], numbers[mine], images.terms,
-                images.noise, median, count.astype(np.uint16), *results, *settings,
-            )  # fmt: skip
+            _scaled_jit.expect_image(
+                numbers[own], images.terms, median, count.astype(np.uint16), flags, *results
+            )
+    else:
+        expected[...] = np.nan
+        number[...] = 0
     marked = given.get("dq")
     marked = np.empty((rows, ny, nx), np.uint32) if marked is None else marked
     totals, inside = np.empty(rows, np.int64), np.empty(rows, np.int64)
     places = np.empty(ny * nx if rules.grow else 0, np.int64)
-    region = images.region.view(np.uint8)
-    own = slice(a - first, b - first)
-    _marking_jit.grow_and_mark(
-        found, flat_rows(dq[own]), flat_rows(marked), region, ny, rules.grow, places, totals, inside
-    )
+    _marking_jit.mark_outliers(
+        *(cube[own] for cube in cubes[:2]), *cubes[2:], *results,
+        np.ascontiguousarray(numbers[own, 5]), images.noise, np.float32(rules.snr),
+        (int(detect), int(rules.noise == "model"), int(not both)), images.region.view(np.uint8),
+        (ny, rules.grow), places, np.empty(ny * nx, np.uint8), flat_rows(marked), totals, inside,
+    )  # fmt: skip
     result = flag_block(
         sci[own], marked, err, variances, first=0, a=0, b=rows, window=Window(1, max(rows, 1)),
         bad_bits=0, snr=None, out=given | {"dq": marked},
@@ -219,12 +219,12 @@ def flag_scaled(
 def _rolling(
     cubes: list[Array],
     numbers: Float32Array,
-    images: ModelImages,
-    results: tuple[Array, Array, Array],
+    terms: Float32Array,
+    results: tuple[Array, Array],
     span: tuple[int, int, int],
     window: Window,
     bad_bits: int,
-    settings: tuple[np.float32, tuple[int, ...]],
+    flags: tuple[int, ...],
 ) -> None:
     """Call the rolling kernel with scratch of its own."""
     from tso3dask.ops._vector_jit import LANES
@@ -239,10 +239,10 @@ def _rolling(
     compact = np.zeros((2, slots, LANES), np.float32)
     pairs = np.empty((2 * outputs, LANES), np.float32)
     kernel("scaled", width, outputs, int(width <= MAX_NETWORK_WIDTH))(
-        *cubes, numbers, images.terms, images.noise, ring, ring.ctypes.data, medians,
-        target.ctypes.data, wide, np.empty((outputs, PITCH), np.uint16),
-        np.empty(width, np.float32), np.empty(PITCH, np.uint8), np.empty(PITCH, np.int64),
-        np.zeros((slots + 1, LANES), np.int64), compact[0], compact[0].ctypes.data, compact[1],
-        compact[1].ctypes.data, pairs, pairs.ctypes.data, *results,
-        *span, window.nints, np.uint32(bad_bits), *settings,
+        *cubes, numbers, terms, ring, ring.ctypes.data, medians, target.ctypes.data, wide,
+        np.empty((outputs, PITCH), np.uint16), np.empty(width, np.float32),
+        np.empty(PITCH, np.uint8), np.empty(PITCH, np.int64),
+        np.zeros((slots + 1, LANES), np.int64),
+        compact[0], compact[0].ctypes.data, compact[1], compact[1].ctypes.data, pairs,
+        pairs.ctypes.data, *results, *span, window.nints, np.uint32(bad_bits), flags,
     )  # fmt: skip
