@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,18 @@ def test_through_the_slit_and_without_a_reference(made, copy_of):
     assert middle[:2].max() < 0.2 * middle.max()
     flux = plan.x1dints.leaves[0].to_dataset()["flux"].values
     assert np.isfinite(flux).mean() > 0.95
+
+
+def test_the_second_order_of_shifts_where_widths_are_not_fitted(small):
+    plan = tso3.plan(small.asn, chosen(small, extraction_type="horne"))
+    model = plan.modelled.members[1].model
+    axis = plan.members[1].spectrum.dispaxis
+    shift = model.shift_y if axis == 1 else model.shift_x
+    own = shift[-model.first :]
+    assert own.size >= 8
+    setup = plan.members[1].spectrum
+    without = setup.with_model(replace(model, fitted=("brightness", "background"), width=0 * shift))
+    np.testing.assert_array_equal(without.plan.width, own**2)
+    fitted = setup.with_model(replace(model, fitted=("width",), width=0 * shift + 0.5))
+    np.testing.assert_array_equal(fitted.plan.width, 0.5)
+    np.testing.assert_array_equal(fitted.plan.shift, own)

@@ -79,7 +79,9 @@ def settle_by_model(
     plan = horne_plan(setup.plan, response)
     begin = -model.first  # integrations of the segment before it are known too
     shift = model.shift_y if horizontal else model.shift_x
-    plan = plan.moved(shift[begin:], model.width[begin:])
+    # where the width was not fitted, the second order of the shift is known all the same
+    spread = model.width if "width" in model.fitted else shift**2
+    plan = plan.moved(shift[begin:], spread[begin:])
     images = setup.images
     if images is not None:
         images = replace(images, profile=_whole(plan.spatial, plan.window, shape, dispaxis))
