@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -286,9 +287,17 @@ def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) 
     return PreparedSegment(path, model.factors[1], model.grid, model.notes, extraction.fitted)
 
 
-@lru_cache(maxsize=2)
+_READING = Lock()
+
+
 def taken_extraction(path: str) -> SegmentExtraction:
     """Task: what `keep_extraction` put to a file."""
+    with _READING:  # threads that begin at the same time would each read a copy
+        return _read_extraction(path)
+
+
+@lru_cache(maxsize=2)
+def _read_extraction(path: str) -> SegmentExtraction:
     return load_object(path)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,13 @@ THRESHOLD = 1e-3
 
 class TooFewPixelsError(RunError):
     """An order has too few usable pixels to be modelled."""
+
+
+def _one_row(value: Any) -> Any:
+    """First row of an image whose rows are all equal, or what is given."""
+    if np.ndim(value) != 2 or not np.array_equal(value[1:], value[:-1], equal_nan=True):
+        return value
+    return value[:1].copy()
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,17 @@ class OrderMap:
             upper, lower = pixel_edges(self.wavelength)
             object.__setattr__(self, "upper", upper)
             object.__setattr__(self, "lower", lower)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Attributes, with one row in place of many that are equal."""
+        return {name: _one_row(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes, with rows repeated without copies."""
+        for name, value in state.items():
+            if name != "order":
+                value = np.broadcast_to(value, state["profile"].shape)
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
