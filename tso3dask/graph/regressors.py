@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.errors import NotYetError
-from tso3dask.graph.arrays import picked_arrays
-from tso3dask.graph.channels import plan_axis
 from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
@@ -26,6 +22,9 @@ from tso3dask.graph.temporal import FlagInTime, ReplaceInTime
 from tso3dask.ops.exposure_model import NUMBERS
 
 if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
     from tso3dask.graph.outline import Member, Outline
 
 __all__ = [
@@ -86,6 +85,8 @@ def _groups(
     if plan.kind == "imaging":
         yield "", list(plan.members), np.asarray
         return
+    from tso3dask.graph.channels import plan_axis
+
     seen = set()
     axis = plan_axis(plan)
     several = len({series.order for series in axis.series}) > 1
@@ -100,6 +101,8 @@ def _groups(
 def _times(plan: Outline) -> dict[str, np.ndarray]:
     """Times by the names that the light curve's table has for them."""
     if plan.kind != "imaging":
+        from tso3dask.graph.channels import plan_axis
+
         return plan_axis(plan).times
     names = {"MJD": "mjd_avg", "BJD_TDB": "tdb_mid"}
     return {
@@ -165,6 +168,9 @@ def regressor_dataset(plan: Outline) -> xr.Dataset:
 
     Models of the exposures are computed when it is asked for.
     """
+    import dask.array as da
+    import xarray as xr
+
     if "regressors" not in plan.products:
         raise AttributeError("this plan makes no regressors")
     plan = plan.settled
@@ -191,6 +197,8 @@ def _put(values: np.ndarray, placed: Callable[[np.ndarray], np.ndarray]) -> np.n
 
 def _lazy_counts(plan: Outline, member: Member) -> dict[str, da.Array]:
     """Numbers of flagged and replaced pixels of a member, lazy."""
+    from tso3dask.graph.arrays import picked_arrays
+
     names = _counted(plan, member)
     if not names:
         return {}
