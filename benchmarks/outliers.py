@@ -3,7 +3,8 @@
     python benchmarks/outliers.py --shape 200 256 2048 --window 25 --jwst 30
 
 Figures are seconds for the whole cube, in one thread, with buffers that were written to before.
-``--jwst N`` times jwst's step on the first N integrations and compares all six arrays bit for bit;
+The scaled step is that of own parameters, with replacement in time. ``--jwst N`` times jwst's step
+on the first N integrations and compares all six arrays bit for bit;
 ``--beside NINTS NY NX`` gives another shape for that, as a window of 25 has many medians in a long
 segment alone. ``--widths`` are windows whose rolling medians are compared with jwst's.
 """
@@ -17,8 +18,12 @@ import numpy as np
 from _common import Report, clock, jwst_option, options, ratios
 
 from tso3dask.ops.dq import interpret_good_bits
+from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.medians import Window, nanmedian_image, rolling_median
+from tso3dask.ops.model_images import ModelImages, number_table
 from tso3dask.ops.outliers import flag_block
+from tso3dask.ops.scaled_outliers import FlagRules, flag_scaled
+from tso3dask.ops.temporal_replace import replace_in_time
 
 VARIANCES = ("var_poisson", "var_rnoise", "var_flat")
 NAMES = ("sci", "dq", "err", *VARIANCES)
@@ -61,6 +66,50 @@ def flag(cube: Cube, out: Cube, window: Window, block: int) -> None:
             median=image,
             out={name: array[a:b] for name, array in out.items()},
         )
+
+
+class Scaled:
+    """Flagging by scaled medians and the noise of a model, and replacement in time."""
+
+    def __init__(self, cube: Cube, window: Window, block: int) -> None:
+        nints, ny, nx = cube["sci"].shape
+        image = np.full((ny, nx), 100, np.float32)
+        none, zeros = np.zeros((ny, nx), np.float32), np.zeros(nints)
+        numbers = {name: zeros for name in ("background", "shift_x", "width")}
+        self.model = ExposureModel(
+            "benchmark", image, none + np.float32(0.6), none + 1, none, none, none > 0, none == 0,
+            1, np.zeros(nx), ("brightness",), 1.0, 0, brightness=zeros + 1, shift_y=zeros + 0.01,
+            read_variance=none + np.float32(0.3), **numbers,
+        )  # fmt: skip
+        self.images = ModelImages.of(self.model, (ny, nx))
+        self.rules = FlagRules(5.0, scale=True, nan_aware=True, noise="model")
+        self.window, self.block = window, block
+
+    def __call__(self, cube: Cube, out: Cube) -> None:
+        """Do the whole step and the replacement, some integrations at a time."""
+        nints = len(cube["sci"])
+        for a in range(0, nints, self.block):
+            b = min(a + self.block, nints)
+            low, high = self.window.input_range(a, b)
+            table = number_table(self.model, low, high, scale=True)
+            cubes = {name: array[a:b] for name, array in out.items()}
+            flagged = flag_scaled(
+                cube["sci"][low:high],
+                cube["dq"][low:high],
+                cube["err"][a:b],
+                {name: cube[name][a:b] for name in VARIANCES},
+                first=low,
+                a=a,
+                b=b,
+                window=self.window,
+                bad_bits=interpret_good_bits("~DO_NOT_USE"),
+                rules=self.rules,
+                numbers=table,
+                images=self.images,
+                out=cubes,
+            )
+            more = flagged["expected"], flagged["number"]
+            replace_in_time(cubes, table[a - low : b - low], self.images, *more)
 
 
 def jwst_step(cube: Cube, width: int) -> Callable[[], Cube]:
@@ -137,6 +186,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs["rolling median"] = lambda: rolling_median(
             cube["sci"], 0, 0, nints, window, out=medians
         )
+        scaled = Scaled(cube, window, block)
+        runs["scaled step, with replacement"] = lambda: scaled(cube, out)
     figures = {name: clock(run, args.repeat) for name, run in runs.items()}
     in_place = {name: cube[name] if name not in ("sci", "dq") else out[name] for name in NAMES}
     figures["whole step, in place"] = clock(
@@ -144,6 +195,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pairs = [("rolling median", "copy of sci"), ("whole step", "copy")]
     pairs += [("whole step, in place", "copy")]
+    if window.rolling:
+        pairs += [("scaled step, with replacement", "whole step")]
     case = "x".join(map(str, shape)) + f", window {args.window}"
     report.add(case, figures, shape=shape, ratios=ratios(figures, pairs))
     if args.jwst:
