@@ -117,6 +117,22 @@ def test_variances_come_from_what_there_is(names):
     assert (whole.read_variance <= whole.variance + 1e-3).all()
 
 
+@pytest.mark.parametrize("ends", [(0, 300), (37, 262)])
+def test_the_trace_ends_where_its_light_does(ends):
+    scene = Exposure(lines=0.0, peak=2e4, jitter=0.0)
+    dark = np.ones(300, bool)
+    dark[slice(*ends)] = False
+    noise = np.random.default_rng(4).normal(30, 2, (40, 24, int(dark.sum())))
+    scene.cubes["sci"][..., dark] = noise
+    model = scene.template()
+    lit = np.flatnonzero(np.isfinite(model.centre))
+    assert lit[0] == pytest.approx(ends[0], abs=12) and lit[0] <= ends[0]
+    assert lit[-1] + 1 == pytest.approx(ends[1], abs=12) and lit[-1] + 1 >= ends[1]
+    truth = scene.centre(np.arange(300))[lit] + np.median(scene.dy)
+    np.testing.assert_allclose(model.centre[lit], truth, atol=0.03)
+    assert model.region[:, slice(*ends)].any(axis=0).all()
+
+
 def test_samples_are_bounded_and_even():
     for total in (1, 5, 64, 65, 1000):
         picks = evenly_spaced(total, SAMPLE)

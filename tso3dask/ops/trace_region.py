@@ -28,6 +28,9 @@ _REACH = (3, 24)
 _FAINTEST = 0.005
 """Light of a profile, relative to its peak, that still belongs to it."""
 
+_COLUMN_ROWS = 5
+"""Rows of a column that tell whether the trace has ended."""
+
 _DETECTED = 5.0
 """Light over noise of a place that has a trace."""
 
@@ -123,8 +126,10 @@ def _trace(
         centre = np.clip(fitted(places), 0, across - 1)
     assert fitted is not None
     reach = _reach(blocks[:, lit], centre[lit], float(np.median(dim[lit])))
-    low, high = edges[lit][0], min(edges[lit][-1] + block, along)
     x = np.arange(along)
+    seen = int(edges[lit][0]), int(min(edges[lit][-1] + block, along))
+    least = _DETECTED * float(np.median(dim[lit])) * np.sqrt(block * _COLUMN_ROWS) / 1.25
+    low, high = _ends(_column_light(signal, fitted(x)) > least, seen, block)
     path = np.where((x >= low) & (x < high), fitted(x), np.nan)
     with np.errstate(invalid="ignore"):
         region = np.abs(np.arange(across)[:, None] - path) <= reach
@@ -141,6 +146,26 @@ def _low_levels(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nan_to_num(np.nanquantile(blocks, (0.1, 0.25, 0.5), axis=0))
+
+
+def _column_light(
+    signal: npt.NDArray[np.float64], centre: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Light of each column in `_COLUMN_ROWS` rows around the trace, above that of its dark rows."""
+    first = np.rint(centre).astype(int) - _COLUMN_ROWS // 2
+    rows = np.clip(first + np.arange(_COLUMN_ROWS)[:, None], 0, len(signal) - 1)
+    dark = _low_levels(signal)[1]
+    return np.nan_to_num(np.take_along_axis(signal, rows, axis=0) - dark).sum(axis=0)
+
+
+def _ends(bright: npt.NDArray[np.bool_], seen: tuple[int, int], block: int) -> tuple[int, int]:
+    """First and last column of a trace, which may end within the blocks beside those seen."""
+    low, high = seen
+    for x in range(low - 1, max(-1, low - block - 1), -1):
+        low = x if bright[x] else low
+    for x in range(high, min(bright.size, high + block)):
+        high = x + 1 if bright[x] else high
+    return low, high
 
 
 def _nanmedian(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
