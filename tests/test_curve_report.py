@@ -78,6 +78,16 @@ def test_any_number_of_integrations(n, tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["p.png"]
 
 
+def test_growth_curve_has_its_panel():
+    from tso3dask.ops.growth import GrowthCurve
+
+    one, width = curves(), np.arange(1.0, 9)
+    one.growth = GrowthCurve(width, width, 1e-3 / width)
+    axis = draw_curves(CurveLook(QuickLook("p"), [one])).axes[-1]
+    assert axis.get_xlabel() == "Width of the aperture (pixels)"
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), 1e3 / width)
+
+
 def test_nothing_known_but_the_light_curve():
     one = curves()
     one.raw = one.error = one.spectral = one.edges = None

@@ -57,7 +57,8 @@ def draw_curves(look: CurveLook) -> Figure:
     -------
     matplotlib.figure.Figure
         Left from top to bottom: the light curve with and without replacement of pixels,
-        light curves of channels, regressors; right: scatter against the size of bins.
+        light curves of channels, regressors; right: scatter against the size of bins, and
+        against the width of the aperture where that was measured.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -82,9 +83,13 @@ def draw_curves(look: CurveLook) -> Figure:
         axis.tick_params(which="both", direction="in", top=True, right=True)
         axis.label_outer()
     left[-1].set_xlabel(time.label)
-    rest = max(0.01, height - 5.5)
-    right = sides[1].add_gridspec(2, 1, height_ratios=(5.5, rest))
+    grown = [curves for curves in look.curves if curves.growth is not None]
+    panels = (5.5, 3.5) if grown else (5.5,)
+    rest = max(0.01, height - sum(panels))
+    right = sides[1].add_gridspec(len(panels) + 1, 1, height_ratios=(*panels, rest))
     _draw_allan(sides[1].add_subplot(right[0, 0]), look.curves)
+    if grown:
+        _draw_growth(sides[1].add_subplot(right[1, 0]), look.curves)
     sides[0].align_ylabels(left)
     words = [part for part in (look.look.target, look.look.mode) if part]
     figure.suptitle(" · ".join(words) or look.look.product, fontweight="bold", fontsize=13)
@@ -219,3 +224,19 @@ def _draw_allan(axis: Axes, found: list[Curves]) -> None:
         axis.set_yscale("log")
         axis.legend(fontsize=8, framealpha=0.85)
     axis.grid(which="both", color="0.9", lw=0.5)
+
+
+def _draw_growth(axis: Axes, found: list[Curves]) -> None:
+    """Scatter of the light within apertures of several widths."""
+    for i, curves in enumerate(found):
+        if curves.growth is not None:
+            label = curves.channel.label or None
+            scatter, colour = 1e6 * curves.growth.scatter, COLOURS[i % len(COLOURS)]
+            axis.plot(
+                curves.growth.width, scatter, color=colour, marker="o", ms=4, lw=1, label=label
+            )
+    axis.set_xlabel("Width of the aperture (pixels)")
+    axis.set_ylabel("Scatter (ppm)")
+    if any(curves.channel.label for curves in found):
+        axis.legend(fontsize=8, framealpha=0.85)
+    axis.grid(color="0.9", lw=0.5)

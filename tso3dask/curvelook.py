@@ -33,6 +33,8 @@ class Curves:
         ``(channel, 2)`` wavelengths of the channels, micrometres.
     regressors : dict of ndarray
         ``(row,)`` by name.
+    growth : GrowthCurve or None
+        Scatter against the width of the aperture.
     """
 
     channel: Channel
@@ -41,6 +43,7 @@ class Curves:
     spectral: Array | None = None
     edges: Array | None = None
     regressors: dict[str, Array] = field(default_factory=dict)
+    growth: Any = None
 
 
 @dataclass
@@ -83,6 +86,7 @@ def curve_look(plan: Any, result: Any, look: QuickLook) -> CurveLook | None:
             raw=_raw(channel, rows),
             error=_joined(rows, f"white_error{ending}"),
             spectral=_joined(rows, f"channels{ending}"),
+            growth=result.growth.get(chosen[0].segment.detector),
         )
         if curves.spectral is not None:
             curves.edges = plan.channels[chosen[0].segment.detector, channel.order]

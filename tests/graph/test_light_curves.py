@@ -248,6 +248,22 @@ def test_command(runs, tmp_path, capsys):
     assert "give one of edges" in capsys.readouterr().err
 
 
+def test_function_of_datasets(runs):
+    """Channels of lazy spectra are those of the run; errors of any spectra can be summed."""
+    from tso3dask import graph
+
+    plan, _, result = runs["spectra"]
+    nodes = [node.to_dataset() for node in plan.x1dints.leaves]
+    made = [graph.light_curves(spectra, pixels_per_channel=5).compute() for spectra in nodes]
+    for name, rows in (("flux", "channels"), ("flux_error", "channels_error")):
+        for dataset, member in zip(made, result.rows, strict=True):
+            np.testing.assert_array_equal(dataset[name], member[rows])
+    stored = read_table(product(result, "speclc")).meta["channels"]
+    np.testing.assert_allclose(made[0]["wavelength"], [c["wavelength"] for c in stored], atol=1e-8)
+    with pytest.raises(InputError, match="spectra have no 'flux_error'"):
+        graph.light_curves(nodes[0].drop_vars("flux_error"))
+
+
 def test_light_curves_step_alone(runs):
     x1dints = product(runs["spectra"][2], "x1dints")
     table = tso3.Tso3Pipeline().light_curves.call(str(x1dints), edges=[6.0, 7.0, 9.0])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
     "extract_1d": "steps",
+    "light_curves": "lazy_spectra",
     "outlier_detection": "steps",
     "pixel_replace": "steps",
     "tso_photometry": "steps",
@@ -29,6 +30,7 @@ _PUBLIC = {
 
 __all__ = [
     "extract_1d",
+    "light_curves",
     "outlier_detection",
     "pixel_replace",
     "tso_photometry",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from tso3dask.graph.lazy_spectra import light_curves
     from tso3dask.graph.steps import (
         extract_1d,
         outlier_detection,

@@ -22,7 +22,7 @@ from tso3dask.io.segment import Segment
 from tso3dask.ops.curves import LightCurves
 from tso3dask.schema import EXTRACTED_COLUMNS
 
-__all__ = ["label_spectra", "measured_curves", "spectrum_dataset", "white_light"]
+__all__ = ["label_spectra", "light_curves", "measured_curves", "spectrum_dataset", "white_light"]
 
 _MEANINGS = {
     "flux": "flux of the source",
@@ -161,6 +161,46 @@ def white_light(
     if "path" in spectra.attrs:
         attrs["path"] = spectra.attrs["path"]
     return xr.DataArray(summed, dims="integration", coords=coords, attrs=attrs, name="white_light")
+
+
+def light_curves(spectra: xr.Dataset, **parameters: Any) -> xr.Dataset:
+    """Sum lazy spectra over channels.
+
+    Parameters
+    ----------
+    spectra : Dataset
+        With ``flux`` and ``flux_error`` (integration, dispersion) and the coordinate
+        ``wavelength``.
+    **parameters
+        Of the step ``light_curves``, as ``resolving_power=50``.
+
+    Returns
+    -------
+    Dataset
+        ``flux`` and ``flux_error`` (integration, channel), with ``wavelength``, ``width``,
+        ``wavelength_low`` and ``wavelength_high`` of the channels, um.
+
+    Raises
+    ------
+    InputError
+        For unknown parameters, or channels that the spectra do not reach.
+    """
+    from tso3dask.config import parse_steps
+    from tso3dask.graph.curves import edges_for
+    from tso3dask.ops.channels import channel_plan
+
+    step = parse_steps({"light_curves": {"skip": False, **parameters}}).light_curves
+    wavelength = np.asarray(spectra["wavelength"].values)
+    plan = channel_plan(wavelength, edges_for(wavelength, step))
+    found = measured_curves(spectra, LightCurves(wavelength, channels=plan))
+    low, high = plan.edges.T
+    numbers = {"wavelength": (low + high) / 2, "width": high - low}
+    numbers |= {"wavelength_low": low, "wavelength_high": high}
+    times = {str(k): v for k, v in spectra.coords.items() if v.dims == ("integration",)}
+    coords: dict[str, Any] = dict(times)
+    coords |= {n: xr.Variable("channel", v, {"units": "um"}) for n, v in numbers.items()}
+    series = {"flux": found["channels"], "flux_error": found["channels_error"]}
+    return xr.Dataset(series, coords=coords)
 
 
 def measured_curves(spectra: xr.Dataset, curves: LightCurves) -> dict[str, xr.DataArray]:

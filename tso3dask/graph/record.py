@@ -17,6 +17,7 @@ import tso3dask
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
+    from tso3dask.ops.growth import GrowthCurve
 
 __all__ = [
     "RunResult",
@@ -51,6 +52,8 @@ class RunResult:
         Rows of each member: flux, outliers and positions per integration. For figures.
     tables : dict
         Columns of the tables written, by kind.
+    growth : dict
+        Scatter against the width of the aperture by detector, where it was measured.
     """
 
     products: dict[str, list[Path]]
@@ -61,6 +64,7 @@ class RunResult:
     notes: list[str] = field(default_factory=list)
     rows: list[dict[str, np.ndarray]] = field(default_factory=list, repr=False)
     tables: dict[str, Any] = field(default_factory=dict, repr=False)
+    growth: dict[str, GrowthCurve] = field(default_factory=dict, repr=False)
 
     @property
     def paths(self) -> list[Path]:

@@ -238,7 +238,13 @@ def _fill(
     seconds = time.perf_counter() - started
     outliers = outlier_counts(plan, rows)
     rows = [{**own, **model_rows(m)} for m, own in zip(plan.members, rows, strict=True)]
-    return RunResult(products, plan.nints, outliers, seconds, peak_memory(), notes, rows, tables)
+    growth = {
+        m.segment.detector: m.model.growth
+        for m in plan.members
+        if m.model is not None and m.model.growth is not None
+    }
+    memory = peak_memory()
+    return RunResult(products, plan.nints, outliers, seconds, memory, notes, rows, tables, growth)
 
 
 def _stem(plan: Outline) -> str:
