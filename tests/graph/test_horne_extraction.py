@@ -28,9 +28,9 @@ def small(made, request):
     [
         {"extraction_type": "horne"},
         {"extraction_type": "horne", "follow_trace": True, "bkg_clip": 4.0, "aperture_width": 7.5},
-        {"follow_trace": True, "bkg_regions": "-9 -6 6 9"},
+        pytest.param({"follow_trace": True, "bkg_regions": "-9 -6 6 9"}, marks=pytest.mark.slow),
     ],
-    ids=lambda p: "-".join(p),
+    ids="-".join,
 )
 def test_runs_chunks_and_lazy_spectra_agree(small, tmp_path, parameters):
     given = chosen(small, **parameters)
