@@ -212,13 +212,20 @@ class Pointwise:
         constants: Mapping[str, Any],
         scratch: dict[str, Any] | None,
     ) -> Block:
-        """Change the rows asked for, in copies where the input must stay as it is."""
+        """Change the rows asked for."""
+        arrays, a, _ = self.changeable(block, ranges, source, scratch)
+        self.change(arrays)
+        return Block(arrays, dict.fromkeys(arrays, a), dict(block.counts))
+
+    def changeable(
+        self, block: Block, ranges: Ranges, source: Source, scratch: dict[str, Any] | None
+    ) -> tuple[dict[str, np.ndarray], int, int]:
+        """Rows asked for, in copies where the input must stay as it is, and which they are."""
         a, b = rows_asked(ranges)
         arrays = {name: block.rows(name, a, b) for name in source.names}
         if scratch is None or not scratch["in_place"]:
             arrays = {name: array.copy() for name, array in arrays.items()}
-        self.change(arrays)
-        return Block(arrays, dict.fromkeys(arrays, a), dict(block.counts))
+        return arrays, a, b
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import RunError
-from tso3dask.graph.program import Block, Ranges, Source, rows_asked
+from tso3dask.graph.program import Block, Pointwise, Ranges, Source, rows_asked
 from tso3dask.ops.dq import interpret_good_bits
 from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.medians import Window
@@ -253,7 +253,7 @@ def adjoining(
 
 
 @dataclass(frozen=True)
-class ReplaceInTime:
+class ReplaceInTime(Pointwise):
     """Put what pixels should show in place of those that cannot be used.
 
     That is the scaled median of the stage before, or the model of the exposure where it has none.
@@ -273,10 +273,6 @@ class ReplaceInTime:
         """Return the same with the model of the exposure."""
         return replace(self, model=model)
 
-    def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
-        """All arrays, for the rows asked for."""
-        return dict.fromkeys(source.names, rows_asked(ranges))
-
     def apply(
         self,
         block: Block,
@@ -290,10 +286,7 @@ class ReplaceInTime:
 
         if self.model is None:
             raise RunError("pixel_replace: the model of the exposure is not known")
-        a, b = rows_asked(ranges)
-        arrays = {name: block.rows(name, a, b) for name in source.names}
-        if scratch is None or not scratch["in_place"]:
-            arrays = {name: array.copy() for name, array in arrays.items()}
+        arrays, a, b = self.changeable(block, ranges, source, scratch)
         held = {} if scratch is None else scratch
         if "images" not in held:
             shape = source.shape[1:]
