@@ -253,6 +253,10 @@ def test_faint_profiles_are_averaged_along_the_dispersion():
     bent = np.arange(count) * 0.2
     kept, _ = smooth_profiles(parts, noise, aperture, bent)
     np.testing.assert_array_equal(kept, parts)
+    bent[:20] = bent[390:] = np.nan
+    kept, _ = smooth_profiles(parts, noise, aperture, bent)
+    np.testing.assert_array_equal(kept[:, :, 20:390], parts[:, :, 20:390])
+    assert (kept[0][:, 5] != parts[0][:, 5]).any()
 
 
 def test_columns_without_light_have_the_weights_of_the_box():

@@ -174,7 +174,7 @@ def smooth_profiles(
     aperture : ndarray
         Weights ``(across, dispersion)`` of the box.
     trace : ndarray or None
-        Place ``(dispersion,)`` across the dispersion.
+        Place ``(dispersion,)`` across the dispersion, NaN where it is not known.
 
     Returns
     -------
@@ -186,7 +186,10 @@ def smooth_profiles(
     count = parts.shape[-1]
     flux = (aperture * parts[0]).sum(axis=0)
     variance = (aperture**2 * noise).sum(axis=0)
-    place = np.zeros(count) if trace is None else np.asarray(trace, float)
+    place = np.zeros(count)
+    if trace is not None and np.isfinite(trace).any():  # beyond its ends it stays where they are
+        known = np.flatnonzero(np.isfinite(trace))
+        place = np.interp(np.arange(count), known, np.asarray(trace, float)[known])
     sums = np.concatenate([np.zeros((*parts.shape[:2], 1)), np.cumsum(parts, axis=2)], axis=2)
     totals = np.concatenate([np.zeros((2, 1)), np.cumsum([flux, variance], axis=1)], axis=1)
     index = np.arange(count)
@@ -195,8 +198,7 @@ def smooth_profiles(
     step = 1
     while step <= min(LONGEST, count - 1):
         low, high = np.maximum(index - step, 0), np.minimum(index + step, count - 1)
-        with np.errstate(invalid="ignore"):
-            bent = np.maximum(np.abs(place[low] - place), np.abs(place[high] - place)) > STRAIGHT
+        bent = np.maximum(np.abs(place[low] - place), np.abs(place[high] - place)) > STRAIGHT
         better = (snr < WANTED_SNR) & ~bent
         wide = _ratio(*(totals[:, high + 1] - totals[:, low]))
         better &= wide > snr
