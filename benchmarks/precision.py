@@ -326,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print tables and write results."""
     parser = options(__doc__ or "", "precision")
     parser.add_argument("--modes", nargs="+", choices=[*CASES, "tiny"], default=list(CASES))
-    parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 1e-2])
+    parser.add_argument("--rates", nargs="*", type=float, default=[1e-3, 1e-2])
     parser.add_argument("--jitters", nargs="+", type=float, default=[0.0, 0.01])
     parser.add_argument("--depths", nargs="*", type=float, default=[])
     parser.add_argument("--seeds", type=int, default=50, help="observations of one depth (50)")
@@ -355,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.processes,
     )
     report.content |= {"cases": scatter, "depths": depths}
-    tables = [scatter_table(scatter), flag_table(scatter)]
+    tables = [scatter_table(scatter), flag_table(scatter)] if scatter else []
     if depths:
         tables.append(depth_table(depths))
     for lines in tables:
