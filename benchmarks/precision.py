@@ -213,7 +213,7 @@ def measure(case: Case) -> dict[str, Any]:
         skip = {"outlier_detection": {"skip": True}}
         clean, _ = process(case, twin, work / "clean", steps=merged(twin.steps, skip))
         jwst, seconds = process(case, made, work / "jwst", steps=made.steps)
-        ours, more = process(case, made, work / "precise", steps=made.steps, recipe="precise")
+        ours, more = process(case, made, work / "precise", steps=made.steps, recipe=case.recipe)
         shape = made.truth()["transit"]
         series = {"clean": clean, "jwst": jwst, "precise": ours}
         curves = {name: light_curves(products) for name, products in series.items()}
