@@ -60,6 +60,7 @@ CASES = {
     "nrs_prism": Case("nrs_prism", 240, (32, 256)),
     "nrc_tsimage": Case("nrc_tsimage", 400, (64, 64)),
     "mir_image": Case("mir_image", 400, (64, 72)),
+    "nis_soss": Case("nis_soss", 60, (256, 384)),
 }
 
 TINY = {
@@ -104,21 +105,22 @@ def light_curves(products: Sequence[Path]) -> dict[str, tuple[np.ndarray, np.nda
     names = [n for n in names if "error" not in n and "weighted" not in n]
     for name in names:
         label = name.removeprefix("whitelight_flux").strip("_")
-        detector = label.rpartition("_")[2] if label else ""
-        found[label] = np.asarray(table[name], float), errors.get(detector, errors[""])
+        flux = np.asarray(table[name], float)
+        found[label] = flux, next(error for key, error in errors.items() if key in (label, ""))
     return found
 
 
 def _errors(hdus: Any) -> dict[str, np.ndarray]:
-    """Errors of the sums over wavelength, by detector, and under an empty name of all."""
+    """Errors of the sums over wavelength, by order, by detector, and under an empty name of all."""
     found: dict[str, list[np.ndarray]] = {}
     with hdus:
         for hdu in hdus:
             if hdu.name == "EXTRACT1D":
                 white = np.sqrt(np.nansum(np.asarray(hdu.data["FLUX_ERROR"], float) ** 2, axis=1))
-                found.setdefault(str(hdu.header.get("DETECTOR", "")).strip(), []).append(white)
-                found.setdefault("", []).append(white)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+                names = f"order_{hdu.header.get('SPORDER')}", hdu.header.get("DETECTOR"), ""
+                for name in names:
+                    found.setdefault(str(name).strip(), []).append(white)
+    return {name: np.concatenate(parts) for name, parts in sorted(found.items(), reverse=True)}
 
 
 def fit_depth(flux: np.ndarray, shape: np.ndarray) -> tuple[float, float, np.ndarray]:
