@@ -115,3 +115,13 @@ def test_summary_tells_what_replacement_changed(observations, kind, tmp_path):
     last = lines[len(replaced.outliers) - 1]
     assert last.split()[-2:] == ["-", "-"]  # one integration has no scatter
     assert "ppm" not in closing_text(plain)
+
+
+def test_comparison_is_with_the_plain_sum_whatever_the_extraction(spectra, tmp_path):
+    wanted = {name: WANTED[name] for name in ("outlier_detection", "pixel_replace")}
+    raw = []
+    for kind in ("box", "horne"):
+        steps = steps_of(spectra, {**wanted, "extract_1d": {"extraction_type": kind}})
+        rows = tso3.plan(spectra.asn, steps).run(tmp_path / kind).rows
+        raw.append(np.concatenate([values["raw_white"] for values in rows]))
+    np.testing.assert_allclose(raw[0] / np.median(raw[0]), raw[1] / np.median(raw[1]), rtol=2e-3)

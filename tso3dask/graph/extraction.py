@@ -69,6 +69,7 @@ def extract_pass(
     if job.curves is not None:
         rows |= job.curves.empty(b - a)
     dynamic = DynamicSpectrum.of(job, a, b) if job.bin_rows and setup is not None else None
+    box: SpectrumSetup | None = None
     with task_errors(job.path, a, b):
         for first, last, block in job.blocks(a, b, constants, write=True):
             here = slice(first - a, last - a)
@@ -81,7 +82,8 @@ def extract_pass(
                 for name, values in job.curves.measure(columns).items():
                     rows[name][here] = values
                 if "n_replaced" in block.counts:
-                    raw = setup.columns(unreplaced(block.arrays), factor, first)
+                    box = setup.as_box() if box is None else box
+                    raw = box.columns(unreplaced(block.arrays), factor, first)
                     white = rows.setdefault("raw_white", np.full(b - a, np.nan))
                     white[here] = job.curves.white(raw)
             if dynamic is not None:

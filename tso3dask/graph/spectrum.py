@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -155,6 +155,17 @@ class SpectrumSetup:
                 factor = self.correction.evaluate(columns["NPIXELS"], self.wavelength)
             apply_correction(columns, factor)
         return columns
+
+    def as_box(self) -> SpectrumSetup:
+        """Return the setup that sums the pixels of the aperture, each with weight 1."""
+        from tso3dask.ops.box import BoxPlan
+        from tso3dask.ops.horne import HornePlan
+
+        if not isinstance(self.plan, HornePlan):
+            return self
+        known = {f.name: getattr(self.plan, f.name) for f in fields(BoxPlan)}
+        inside = (self.plan.profile != 0).astype(np.float64)
+        return replace(self, plan=BoxPlan(**{**known, "profile": inside}))
 
     def corrected(self, arrays: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
         """Columns of the rows of a block that settles its own aperture correction."""
