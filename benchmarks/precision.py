@@ -60,7 +60,7 @@ CASES = {
     "nrs_prism": Case("nrs_prism", 240, (32, 256)),
     "nrc_tsimage": Case("nrc_tsimage", 400, (64, 64)),
     "mir_image": Case("mir_image", 400, (64, 72)),
-    "nis_soss": Case("nis_soss", 60, (256, 384)),
+    "nis_soss": Case("nis_soss", 60, (96, 2048)),
 }
 
 TINY = {
@@ -90,7 +90,6 @@ def simulate(case: Case, folder: Path, clean: bool = False) -> Any:
 
 def light_curves(products: Sequence[Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Light curve of each detector and order, and the errors that the products state."""
-    from astropy.io import fits
     from astropy.table import Table
 
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -100,27 +99,14 @@ def light_curves(products: Sequence[Path]) -> dict[str, tuple[np.ndarray, np.nda
         values = table["net_aperture_sum"], table["net_aperture_sum_err"]
         return {"": tuple(np.asarray(v, float) for v in values)}  # type: ignore[dict-item]
     table = Table.read(by_ending["whtlt.ecsv"], format="ascii.ecsv")
-    errors = _errors(fits.open(by_ending["x1dints.fits"]))
-    names = [n for n in table.colnames if n.startswith("whitelight_flux")]
-    names = [n for n in names if "error" not in n and "weighted" not in n]
-    for name in names:
-        label = name.removeprefix("whitelight_flux").strip("_")
-        flux = np.asarray(table[name], float)
-        found[label] = flux, next(error for key, error in errors.items() if key in (label, ""))
+    beginning = "whitelight_flux"
+    for name in table.colnames:
+        ending = name.removeprefix(beginning)
+        error = f"{beginning}_error{ending}"
+        if error in table.colnames:
+            pair = np.asarray(table[name], float), np.asarray(table[error], float)
+            found[ending.strip("_")] = pair
     return found
-
-
-def _errors(hdus: Any) -> dict[str, np.ndarray]:
-    """Errors of the sums over wavelength, by order, by detector, and under an empty name of all."""
-    found: dict[str, list[np.ndarray]] = {}
-    with hdus:
-        for hdu in hdus:
-            if hdu.name == "EXTRACT1D":
-                white = np.sqrt(np.nansum(np.asarray(hdu.data["FLUX_ERROR"], float) ** 2, axis=1))
-                names = f"order_{hdu.header.get('SPORDER')}", hdu.header.get("DETECTOR"), ""
-                for name in names:
-                    found.setdefault(str(name).strip(), []).append(white)
-    return {name: np.concatenate(parts) for name, parts in sorted(found.items(), reverse=True)}
 
 
 def fit_depth(flux: np.ndarray, shape: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -213,8 +199,9 @@ def measure(case: Case) -> dict[str, Any]:
         made = simulate(case, work / "input")
         twin = simulate(case, work / "twin", clean=True)
         skip = {"outlier_detection": {"skip": True}}
-        clean, _ = process(case, twin, work / "clean", steps=merged(twin.steps, skip))
-        jwst, seconds = process(case, made, work / "jwst", steps=made.steps)
+        errors = {"white_light": {"errors": True}}
+        clean, _ = process(case, twin, work / "clean", steps=merged(twin.steps, skip, errors))
+        jwst, seconds = process(case, made, work / "jwst", steps=merged(made.steps, errors))
         ours, more = process(case, made, work / "precise", steps=made.steps, recipe=case.recipe)
         shape = made.truth()["transit"]
         series = {"clean": clean, "jwst": jwst, "precise": ours}

@@ -48,11 +48,6 @@ def member_program(
         source = replace(source, before=before, after=after)
     program = Program(source)
     if not step.skip:
-        if step.own and kind == "soss":
-            raise NotYetError(
-                "outlier_detection: own parameters are not supported yet for NIS_SOSS, whose bad "
-                "pixels are filled in time as it is"
-            )
         program = program.then(flag_stage(parameters, segment.nints, source.reach))
     if isinstance(replacement, ReplaceInTime):  # it keeps NaN and DO_NOT_USE in agreement
         return (program if program.stages else program.then(Match())).then(replacement)

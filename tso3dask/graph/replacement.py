@@ -118,11 +118,6 @@ def member_replacements(
     if step.skip or (imaging and step.algorithm != "temporal"):
         return [None] * len(segments), []
     algorithm, notes = step.algorithm, []
-    if algorithm == "temporal" and segments[0].exp_type == "NIS_SOSS":
-        raise UnsupportedParameterError(
-            "pixel_replace.algorithm='temporal' is not supported yet for NIS_SOSS, whose bad "
-            "pixels are filled in time as it is: leave it out"
-        )
     stages: list[Replacement | None] = []
     for segment in segments:
         if algorithm == "trace_model":
