@@ -55,6 +55,57 @@ def test_niriss_soss_boxes_do_not_depend_on_chunks_or_schedulers(soss, tmp_path)
         assert contents(tmp_path / name) == first
 
 
+OWN = {
+    "nan_aware": True,
+    "boundary": "exposure",
+    "scale_brightness": True,
+    "noise": "model",
+    "rolling_window_width": 5,
+}
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_niriss_soss_takes_own_flags_and_replacement_in_time(made, tmp_path, temporal):
+    deep = made(
+        "nis_soss",
+        nints=16,
+        segments=[9, 7],
+        shape=(256, 384),
+        depth=0.1,
+        jitter=0.0,
+        cr_rate=1e-4,
+        lost_rate=1e-4,
+        dead_fraction=0.0,
+    )
+    steps = soss_steps(deep)
+    steps["outlier_detection"] = OWN
+    if temporal:
+        steps["pixel_replace"] = {"skip": False, "algorithm": "temporal"}
+    plan = tso3.plan(deep.asn, steps)
+    plan.run(tmp_path / "run")
+    tso3.plan(deep.asn, steps, chunk_integrations=4).run(tmp_path / "chunks")
+    assert contents(tmp_path / "run") == contents(tmp_path / "chunks")
+    nodes = [node for node in plan.x1dints.leaves if node.name == "order1"]
+    flux = np.concatenate([node["flux"].values for node in nodes])
+    with fits.open(next((tmp_path / "run").glob("*_x1dints.fits"))) as hdus:
+        tables = [h for h in hdus if h.name == "EXTRACT1D" and h.header["SPORDER"] == 1]
+        written = np.concatenate([np.asarray(h.data["FLUX"]) for h in tables])
+    np.testing.assert_array_equal(flux[:, : written.shape[1]], written)
+    rays = deep.truth()["cosmic_rays"]
+    found = alone = 0
+    for path in sorted((tmp_path / "run").glob("*_crfints.fits")):
+        with fits.open(path) as hdus:
+            outlier = (np.asarray(hdus["DQ"].data, np.uint32) & 16) != 0
+            first = hdus[0].header["INTSTART"]
+        hit = np.zeros(outlier.shape, bool)
+        here = rays[(rays["integration"] >= first) & (rays["integration"] < first + len(hit))]
+        hit[here["integration"] - first, here["y"], here["x"]] = True
+        found += (hit & outlier).sum()
+        alone += (outlier & ~hit).sum()
+    assert found > 0.98 * len(rays)
+    assert alone < 2e-5 * 16 * 256 * 384
+
+
 QUICK = {"soss_atoca": True, "soss_rtol": 1e-2, "soss_tikfac": 6e-10}
 
 

@@ -304,7 +304,7 @@ class Extract1d(StepParameters):
         "option", "masking", "what to do with bad pixels", _SOSS, choices=("model", "masking")
     )
     soss_modelname: str | None = _p(
-        "string", None, "beginning of the names of files of the models", _SOSS
+        "file", None, "beginning of the names of files of the models", _SOSS
     )
     soss_order_3: bool = _p("boolean", True, "extract the third order too", _SOSS)
     override_extract1d: str | None = _reference("extraction regions, JSON")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tso3dask.config import PipelineParameters
-from tso3dask.errors import NotYetError
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.replacement import Replacement
 from tso3dask.graph.stages import Match, flag_stage

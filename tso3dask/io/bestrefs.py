@@ -152,10 +152,12 @@ class _Choice:
         return [self._of_member(i, kind) for i in range(len(self._segments))]
 
     def _of_member(self, index: int, kind: str) -> ReferenceFile:
+        if not crds_client.is_configured():
+            return _best({}, kind, "")
         segment = self._segments[index]
-        if index not in self._headers and crds_client.is_configured():
+        if index not in self._headers:
             self._headers[index] = keyword_attributes(segment)
-        return _best(self._headers.get(index, {}), kind, segment.path.name)
+        return _best(self._headers[index], kind, segment.path.name)
 
 
 def _best(attributes: Mapping[str, Any], kind: str, name: str) -> ReferenceFile:
