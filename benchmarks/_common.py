@@ -121,6 +121,13 @@ def load() -> dict[str, float]:
     return found
 
 
+def put_in_page(page: Path, marks: tuple[str, str], text: str) -> None:
+    """Replace what is between two marks in a page of the documentation."""
+    before, rest = page.read_text(encoding="utf-8").split(marks[0])
+    after = rest.split(marks[1])[1]
+    page.write_text(before + marks[0] + text + marks[1] + after, encoding="utf-8")
+
+
 class Report:
     """The results of one script.
 

@@ -1,7 +1,8 @@
 """Scatter, depths and flags of light curves, against what the simulator put in.
 
     python benchmarks/precision.py                                  scatter and flags, all modes
-    python benchmarks/precision.py --depths 0.001 0.01 0.1 --seeds 50    bias of transit depths too
+    python benchmarks/precision.py --rates --depths 0.001 0.01 0.1 --seeds 50    bias of depths
+    python benchmarks/precision.py --modes --join FILE FILE --page docs/light-curves.md
 
 Every observation is simulated twice with the same random noise: with cosmic rays, bad and lost
 pixels, a flat field and jitter, and without any of them. The second one, its outlier detection
@@ -15,6 +16,7 @@ standard deviation of what is left, in parts per million.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import Report, options
+from _common import Report, options, put_in_page
 
 OUTLIER = 16
 DO_NOT_USE = 1
@@ -54,14 +56,19 @@ class Case:
 
 
 CASES = {
-    "mir_lrs-slitless": Case("mir_lrs-slitless", 240, (208, 72)),
-    "nrc_tsgrism": Case("nrc_tsgrism", 160, (64, 1024)),
-    "nrs_g395h": Case("nrs_g395h", 160, (32, 1024)),
-    "nrs_prism": Case("nrs_prism", 240, (32, 256)),
-    "nrc_tsimage": Case("nrc_tsimage", 400, (64, 64)),
-    "mir_image": Case("mir_image", 400, (64, 72)),
-    "nis_soss": Case("nis_soss", 60, (96, 2048)),
+    "mir_lrs-slitless": Case("mir_lrs-slitless", 600, (208, 72)),
+    "nrc_tsgrism": Case("nrc_tsgrism", 400, (64, 1024)),
+    "nrs_g395h": Case("nrs_g395h", 400, (32, 1024)),
+    "nrs_prism": Case("nrs_prism", 600, (32, 256)),
+    "nrc_tsimage": Case("nrc_tsimage", 1000, (64, 64)),
+    "mir_image": Case("mir_image", 1000, (64, 72)),
+    "nis_soss": Case("nis_soss", 100, (96, 2048)),
 }
+
+DEPTH_SHARE = 5
+"""Scatter is measured on so many times more integrations than depths are."""
+
+PAGE_MARKS = ("<!-- tables of benchmarks/precision.py -->\n", "<!-- end of the tables -->\n")
 
 TINY = {
     "mir_lrs-slitless": Case("mir_lrs-slitless", 40, (40, 30)),
@@ -314,12 +321,14 @@ def run_all(cases: Sequence[Case], processes: int) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print tables and write results."""
     parser = options(__doc__ or "", "precision")
-    parser.add_argument("--modes", nargs="+", choices=[*CASES, "tiny"], default=list(CASES))
+    parser.add_argument("--modes", nargs="*", choices=[*CASES, "tiny"], default=list(CASES))
     parser.add_argument("--rates", nargs="*", type=float, default=[1e-3, 1e-2])
     parser.add_argument("--jitters", nargs="+", type=float, default=[0.0, 0.01])
     parser.add_argument("--depths", nargs="*", type=float, default=[])
     parser.add_argument("--seeds", type=int, default=50, help="observations of one depth (50)")
     parser.add_argument("--recipe", default="precise", help="name or .toml file (precise)")
+    parser.add_argument("--join", nargs="*", type=Path, default=[], help="earlier results to add")
+    parser.add_argument("--page", type=Path, help="page of the documentation to put the tables in")
     parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args(arguments)
     chosen = list(TINY.values()) if "tiny" in args.modes else [CASES[m] for m in args.modes]
@@ -336,19 +345,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     depths = run_all(
         [
-            replace(case, depth=depth, seed=100 + seed, nints=case.nints // 2)
+            replace(case, depth=depth, seed=100 + seed, nints=case.nints // DEPTH_SHARE)
             for case in chosen
             for depth in args.depths
             for seed in range(args.seeds)
         ],
         args.processes,
     )
+    for path in args.join:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        scatter += earlier["cases"]
+        depths += earlier["depths"]
     report.content |= {"cases": scatter, "depths": depths}
     tables = [scatter_table(scatter), flag_table(scatter)] if scatter else []
     if depths:
         tables.append(depth_table(depths))
     for lines in tables:
         print("\n" + "\n".join(lines))
+    if args.page:
+        text = "\n\n".join("\n".join(lines) for lines in tables)
+        put_in_page(args.page, PAGE_MARKS, f"\n{text}\n\n")
     report.content["tables"] = ["\n".join(lines) for lines in tables]
     report.write()
     return 0

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import RESULTS, load, machine, versions
+from _common import RESULTS, load, machine, put_in_page, versions
 
 SIZES: dict[str, dict[str, list[str]]] = {
     "tiny": {
@@ -232,14 +232,11 @@ def table(lines: Sequence[Target]) -> str:
 
 def write_page(lines: Sequence[Target], found: dict[str, Any], page: Path) -> None:
     """Put the table between its marks in a page of the documentation."""
-    before, rest = page.read_text(encoding="utf-8").split(PAGE_MARKS[0])
-    after = rest.split(PAGE_MARKS[1])[1]
     names = ("numpy", "numba", "dask", "jwst")
     known = ", ".join(f"{n} {found['versions'][n]}" for n in names if n in found["versions"])
     place = found["machine"]
     text = f"Measured {found['date']}: {place['processor']}, {place['cores']} cores; {known}.\n\n"
-    text = PAGE_MARKS[0] + text + table(lines) + PAGE_MARKS[1]
-    page.write_text(before + text + after, encoding="utf-8")
+    put_in_page(page, PAGE_MARKS, text + table(lines))
 
 
 def run_all(size: str, folder: Path, jwst_python: Path | None) -> None:
