@@ -189,8 +189,6 @@ class _Spectrum:
         offset = (edges[:, None] - centre) / width
         self.edges = place(offset)[None]
         self.inverse_width = (1 / width)[None, :] if self.cross == 1 else (1 / width)[:, None]
-        halo = np.diff(_erf(offset / HALO_WIDTH), axis=0) * 0.5
-        self.halo = (HALO * place(halo)).astype(np.float32)
         wave = trace.wavelength_image(shape).astype(np.float64)
         flux = _column_rate(recipe, trace, wave)[cut]
         slope = np.gradient(flux, axis=1 if self.cross == 1 else 0)
@@ -199,14 +197,12 @@ class _Spectrum:
 
     def add(self, out: np.ndarray, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> None:
         along, across = (dx, dy) if self.cross == 1 else (dy, dx)
-        if self.jitter_free:
-            profile = _gauss_pixels(self.edges, self.cross)
-        else:
-            profile = _gauss_pixels(
-                self.edges - across[:, None, None] * self.inverse_width, self.cross
-            )
+        edges = self.edges
+        if not self.jitter_free:
+            edges = edges - across[:, None, None] * self.inverse_width
+        profile = _gauss_pixels(edges, self.cross)
         profile *= np.float32(1 - HALO)
-        profile += self.halo
+        profile += np.float32(HALO) * _gauss_pixels(edges / HALO_WIDTH, self.cross)
         light = self.flux - _column(along) * self.slope
         light *= 1 - _column(transit) * self.depth
         light *= profile
@@ -265,9 +261,3 @@ def star_centre(recipe: Recipe) -> tuple[float, float]:
 
 def _column(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)[:, None, None]
-
-
-def _erf(values: np.ndarray) -> np.ndarray:
-    from scipy.special import erf
-
-    return erf(values)
