@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,26 @@ def test_scatter_of_white_noise_lies_on_its_line():
     found, white = (lines[name].get_ydata() for name in ("light curve", "$1/\\sqrt{N}$"))
     np.testing.assert_allclose(found, white, rtol=0.3)
     np.testing.assert_allclose(white[0], 1000, rtol=0.05)
+
+
+@pytest.mark.parametrize("n", [12, 60, 400, 5000])
+def test_scatter_is_labelled_with_numbers_that_do_not_touch(n):
+    figure = draw_curves(CurveLook(QuickLook("p"), [curves(n)]))
+    axis = axes_of(figure)["Scatter between neighbouring bins (ppm)"]
+    assert axis.get_xscale() == "log"
+    figure.canvas.draw()
+    for side, name in ((axis.xaxis, "intervalx"), (axis.yaxis, "intervaly")):
+        low, high = side.get_view_interval()
+        shown = [
+            label
+            for label, place in zip(side.get_ticklabels(), side.get_ticklocs(), strict=True)
+            if low <= place <= high
+        ]
+        assert shown
+        assert all(label.get_text()[0].isdigit() for label in shown)
+        assert not any(label.get_text() for label in side.get_ticklabels(minor=True))
+        boxes = [getattr(label.get_window_extent(), name) for label in shown]
+        assert all(one[1] < other[0] for one, other in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 3000])

@@ -222,8 +222,30 @@ def _draw_allan(axis: Axes, found: list[Curves]) -> None:
     if any(np.any(np.asarray(line.get_ydata()) > 0) for line in axis.lines):
         axis.set_xscale("log")
         axis.set_yscale("log")
+        _plain_numbers(axis)
         axis.legend(fontsize=8, framealpha=0.85)
     axis.grid(which="both", color="0.9", lw=0.5)
+
+
+def _plain_numbers(axis: Axes) -> None:
+    """Label logarithmic axes with numbers rather than powers, and only where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for side, (low, high) in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
+        decades = np.log10(high / low)
+        if decades < 0.5:
+            subs = (
+                (1.0, 2.0, 3.0)
+                if side is axis.xaxis
+                else (1.0, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+            )
+        elif decades < 1:
+            subs = (1.0, 2.0, 3.0, 4.0, 6.0)
+        else:
+            subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
+        side.set_major_locator(LogLocator(subs=subs))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        side.set_minor_formatter(NullFormatter())
 
 
 def _draw_growth(axis: Axes, found: list[Curves]) -> None:

@@ -49,6 +49,11 @@ def test_each_has_an_effect(small):
         assert not np.array_equal(flux(**{"bkg_regions": "-9 -5 5 14"} | changed), usual)
 
 
+def test_background_regions_off_the_array_are_refused(small):
+    with pytest.raises(InputError, match=r"calints\.fits.*bkg_regions '-90 -80' hold no pixel"):
+        tso3.plan(small.asn, chosen(small, bkg_regions="-90 -80"))
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [

@@ -263,6 +263,7 @@ def test_too_many_flagged_pixels_stop_a_run_or_give_a_note(spectra, tmp_path):
     ) as stop:
         run("stopped", on_excess="stop")
     assert "max_flagged is 0.003" in str(stop.value)
+    assert " 0.0% of the target" not in str(stop.value)
     assert not list((tmp_path / "stopped").glob("*crfints.fits"))
     assert len(run("enough", max_flagged=0.5, on_excess="stop").products["crfints"]) == 4
 

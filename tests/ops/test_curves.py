@@ -66,6 +66,24 @@ def test_a_missing_column_leaves_the_weighted_curve_in_place():
     assert np.isnan(total[2]) and np.isnan(uncertainty[2])
 
 
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_sums_do_not_depend_on_the_rows_beside_nor_on_the_order_in_memory(rows):
+    flux, error = spectra(20)
+    weights = spectrum_weights(flux, error, WAVELENGTH)
+    flux[3, 5] = np.nan
+    whole = weighted_sums(flux, error, weights)
+    for order in "CF":
+        parts = [
+            weighted_sums(
+                np.array(flux[i : i + rows], order=order),
+                np.array(error[i : i + rows], order=order),
+                weights,
+            )
+            for i in range(0, 20, rows)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
 def test_columns_without_light_or_outside_have_no_weight():
     flux = np.stack([SPECTRUM] * 3)
     flux[:, 0], flux[:, 1] = -1.0, np.nan

@@ -160,7 +160,7 @@ def make_budget(
     if memory_limit is None:
         return Budget(limit, 1, 1, per_task, projected)
     raise InputError(
-        f"memory limit {limit / 1e6:.0f} MB is too small: one worker with one integration at a "
+        f"memory limit {limit / 1e6:.3g} MB is too small: one worker with one integration at a "
         f"time needs {projected / 1e6:.0f} MB; raise the limit or lower rolling_window_width"
     )
 

@@ -160,7 +160,7 @@ class FlagInTime:
         if where.size:
             raise RunError(
                 f"{getattr(source, 'path', '') or 'outlier_detection'}: "
-                f"{listed(where + a + 1)} of the segment: {share[where].max():.1%} of the "
+                f"{listed(where + a + 1)} of the segment: {100 * share[where].max():.2g}% of the "
                 f"target's pixels would be flagged, max_flagged is {self.max_flagged:g}; look at "
                 "the data, raise snr or max_flagged, or set on_excess to 'warn'"
             )

@@ -430,6 +430,7 @@ def weighted_aperture(
     Aperture
     """
     params = placed.params
+    axis = params.dispaxis - 1
     line = placed.trace
     if line is None and params.bkg_regions is not None:
         line = centre_line(profile, params.dispaxis)
@@ -437,13 +438,18 @@ def weighted_aperture(
     bkg_profile = None
     if params.fits_background and params.bkg_regions is not None and line is not None:
         mask = region_mask(profile.shape, line, params.bkg_regions, params.dispaxis)
+        if not mask.any():
+            edges = " ".join(f"{edge:g}" for edge in params.bkg_regions)
+            raise InputError(
+                f"extract_1d.bkg_regions '{edges}' hold no pixel of the array, which has "
+                f"{profile.shape[axis]} across the dispersion"
+            )
         bkg_profile = mask.astype(np.float64)
     elif params.fits_background:
         bkg_profile, _, _ = box_profile(
             profile.shape, params, wavelength_image, "bkg", trace=placed.trace
         )
 
-    axis = params.dispaxis - 1
     weights = profile.sum(axis=axis)
     lit = np.flatnonzero(weights > 0)
     wavelengths = np.where(profile > 0, wavelength_image, 0.0).astype(np.float64)

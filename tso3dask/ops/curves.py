@@ -114,12 +114,19 @@ def weighted_sums(flux: Float, error: Float, weights: Weights) -> tuple[Float, F
         where no column is left.
     """
     known = ~np.isnan(flux) & (weights.weight > 0)
-    scale = np.where(known, weights.weight * weights.reference, 0.0).sum(axis=1)
-    total = np.where(known, weights.weight * flux, 0.0).sum(axis=1)
-    variance = np.where(known & ~np.isnan(error), np.square(weights.weight * error), 0.0)
+    measured = known & ~np.isnan(error)
+    # rows in one piece, so that a row's sum does not depend on how many there are beside it
+    scale, total, variance = (
+        np.ascontiguousarray(np.where(use, terms, 0.0)).sum(axis=1)
+        for use, terms in (
+            (known, weights.weight * weights.reference),
+            (known, weights.weight * flux),
+            (measured, np.square(weights.weight * error)),
+        )
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.where(scale > 0, weights.level / scale, np.nan)
-    uncertainty = np.sqrt(variance.sum(axis=1)) * factor
+    uncertainty = np.sqrt(variance) * factor
     uncertainty[uncertainty == 0] = np.nan
     return total * factor, uncertainty
 
