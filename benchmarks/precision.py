@@ -7,7 +7,9 @@
 Every observation is simulated twice with the same random noise: with cosmic rays, bad and lost
 pixels, a flat field and jitter, and without any of them. The second one, its outlier detection
 skipped, shows the noise that nothing can take away: `noise` is what its variances (photons and
-read noise within the aperture) imply, `clean` the scatter that its light curve has. Beside them
+read noise within the aperture) imply, `clean` the scatter that its light curve has, and `jitter
+alone` that of a third one, with jitter and nothing else, extracted in the same way: light that
+leaves the aperture, and the ends of the spectrum, is missing from it. Beside them
 stand the defaults, which give the numbers of jwst 3.0.0 (tests/parity), and the recipe `precise`.
 
 Light curves are divided by the injected transit, its depth and level fitted; scatter is the
@@ -33,8 +35,8 @@ from _common import Report, options, put_in_page
 OUTLIER = 16
 DO_NOT_USE = 1
 
-DEFECTS = ("cr_rate", "lost_rate", "hot_fraction", "dead_fraction", "jitter")
-"""What the clean twin of an observation has not."""
+DEFECTS = ("cr_rate", "lost_rate", "hot_fraction", "dead_fraction")
+"""What the twins of an observation have not."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Case:
     depth: float = 0.01
     seed: int = 1
     recipe: str = "precise"
+    jitter_alone: bool = False
 
     def __str__(self) -> str:
         return f"{self.mode}, hits {self.cr_rate:.1%}, jitter {self.jitter:g}, depth {self.depth:g}"
@@ -76,13 +79,13 @@ TINY = {
 }
 
 
-def simulate(case: Case, folder: Path, clean: bool = False) -> Any:
-    """Write the observation of a case, or its clean twin."""
+def simulate(case: Case, folder: Path, twin_jitter: float | None = None) -> Any:
+    """Write the observation of a case, or its twin that has jitter alone, or none."""
     import tso3dask
 
     more: dict[str, Any] = {"cr_rate": case.cr_rate, "jitter": case.jitter}
-    if clean:
-        more = dict.fromkeys(DEFECTS, 0.0) | {"var_flat": False}
+    if twin_jitter is not None:
+        more = dict.fromkeys(DEFECTS, 0.0) | {"var_flat": False, "jitter": twin_jitter}
     return tso3dask.simulate(
         case.mode,
         folder,
@@ -204,14 +207,18 @@ def measure(case: Case) -> dict[str, Any]:
     work = Path(tempfile.mkdtemp(prefix="precision-"))
     try:
         made = simulate(case, work / "input")
-        twin = simulate(case, work / "twin", clean=True)
         skip = {"outlier_detection": {"skip": True}}
         errors = {"white_light": {"errors": True}}
-        clean, _ = process(case, twin, work / "clean", steps=merged(twin.steps, skip, errors))
+        twins = {"clean": 0.0} | ({"jitter alone": case.jitter} if case.jitter_alone else {})
+        series = {}
+        for name, jitter in twins.items():
+            twin = simulate(case, work / f"{name} twin", twin_jitter=jitter)
+            how = merged(twin.steps, skip, errors)
+            series[name], _ = process(case, twin, work / name, steps=how)
         jwst, seconds = process(case, made, work / "jwst", steps=merged(made.steps, errors))
         ours, more = process(case, made, work / "precise", steps=made.steps, recipe=case.recipe)
         shape = made.truth()["transit"]
-        series = {"clean": clean, "jwst": jwst, "precise": ours}
+        series |= {"jwst": jwst, "precise": ours}
         curves = {name: light_curves(products) for name, products in series.items()}
         rows = []
         for label, (flux, error) in curves["clean"].items():
@@ -250,17 +257,18 @@ def bias(results: Iterable[dict[str, Any]], name: str) -> tuple[float, float]:
 def scatter_table(results: Sequence[dict[str, Any]]) -> list[str]:
     """Rows of the table of scatter, Markdown."""
     lines = [
-        "| mode | hits | jitter, px | noise | clean | defaults, rms (robust) | precise "
-        "| precise / noise | precise / clean |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| mode | hits | jitter, px | noise | clean | jitter alone | defaults, rms (robust) "
+        "| precise | precise / noise | precise / clean |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         case = Case(**result["settings"])
         for row in result["curves"]:
             mode = f"{case.mode} {row['label']}".strip()
+            alone = f"{row['jitter alone']:.0f}" if "jitter alone" in row else ""
             lines.append(
                 f"| {mode} | {case.cr_rate:.1%} | {case.jitter:g} | {row['noise']:.0f} "
-                f"| {row['clean']:.0f} | {row['jwst']:.0f} ({row['jwst robust']:.0f}) "
+                f"| {row['clean']:.0f} | {alone} | {row['jwst']:.0f} ({row['jwst robust']:.0f}) "
                 f"| {row['precise']:.0f} | {row['precise'] / row['noise']:.3f} "
                 f"| {row['precise'] / row['clean']:.3f} |"
             )
@@ -336,7 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report("precision", args)
     scatter = run_all(
         [
-            replace(case, cr_rate=rate, jitter=jitter)
+            replace(case, cr_rate=rate, jitter=jitter, jitter_alone=jitter > 0)
             for case in chosen
             for rate in args.rates
             for jitter in args.jitters

@@ -154,6 +154,7 @@ def test_precision(run, capsys):
     for case in result["cases"]:
         (row,) = case["curves"]
         assert 0 < row["noise"] < row["jwst"]
+        assert row["clean"] != row["jitter alone"] < row["jwst"]
         assert case["flags"]["precise"]["hits"] > 10
     assert [len(table.splitlines()) for table in result["tables"]] == [4, 4, 4]
 
