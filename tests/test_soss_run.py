@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -357,3 +362,33 @@ def test_niriss_soss_steps_alone(soss, tmp_path):
                 np.testing.assert_array_equal(spectrum.spec_table[name], table.data[name])
     with pytest.raises(InputError, match="missing reference: photom"):
         PhotomStep.call(rates)
+
+
+PEAK = """
+import json, resource, sys
+import tso3dask as tso3
+tso3.run(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), workers=2)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_niriss_soss_memory_does_not_grow_with_the_observation(tmp_path):
+    peaks = []
+    for nints in (60, 240):
+        made = tso3.simulate(
+            "nis_soss", tmp_path / "in", nints=nints, segments=2, subarray="SUBSTRIP256"
+        )
+        budget = tso3.plan(made.asn, made.steps, workers=2).budget
+        assert (budget.workers, budget.sub_block) == (2, 8)
+        words = [str(made.asn), str(tmp_path / "out"), json.dumps(made.steps)]
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *words], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout.split()[-1]))
+        shutil.rmtree(tmp_path / "in")
+        shutil.rmtree(tmp_path / "out")
+    one, four = peaks
+    assert four < 1.1 * one, f"{one / 1e6:.0f} MB, then {four / 1e6:.0f} MB"
+    assert four < budget.projected < budget.limit == 15 * 10**8
+    assert four > 0.8 * budget.projected

@@ -50,7 +50,7 @@ def plan(
     chunk_integrations : int, optional
         Integrations of a task; chosen by default.
     memory_limit : str or int, optional
-        Memory of a run, as ``"8GiB"``; 1 GB by default.
+        Memory of a run, as ``"8GiB"``; 1 GB by default, 1.5 GB for spectra of NIRISS SOSS.
     workers : int, optional
         Tasks at a time.
     crds_parameters : bool

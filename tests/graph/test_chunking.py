@@ -151,6 +151,34 @@ def test_fewer_workers_only_with_the_smallest_blocks():
     assert budget.sub_block == 1
 
 
+def test_fewer_workers_before_blocks_below_the_fewest():
+    sizes = dict(plane=10**7, stored=3 * 10**7, window=25, most=4, kept=10**7)
+    budget = make_budget(**sizes, fewest=8, workers=8, memory_limit=2 * 10**9)
+    assert (budget.workers, budget.sub_block) == (2, 8)
+    assert budget.per_task == task_memory(10**7, 3 * 10**7, 25, 8, 0, 4, 10**7)
+    assert budget.per_task == (25 + 8 + 4 * 4 + 8) * 10**7
+    tight = make_budget(
+        **sizes, fewest=8, workers=8, memory_limit=budget.per_task + BASE_MEMORY - 1
+    )
+    assert (tight.workers, tight.sub_block) == (1, 4)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_is_shared_counts_once_per_process(apart):
+    sizes = dict(plane=10**6, stored=3 * 10**6, window=25, workers=2, separate_processes=apart)
+    plain = make_budget(**sizes, memory_limit="3GB")
+    shared = make_budget(**sizes, shared=10**7, memory_limit="3GB")
+    assert shared.projected == plain.projected + (2 if apart else 1) * 10**7
+    bases = 3 if apart else 1
+    assert make_budget(**sizes, before=5 * 10**8, memory_limit="3GB").projected == (
+        bases * BASE_MEMORY + 5 * 10**8
+    )
+    with pytest.raises(InputError, match="too small"):
+        make_budget(
+            **sizes, before=5 * 10**8, memory_limit=(2 if apart else 1) * BASE_MEMORY + 4 * 10**8
+        )
+
+
 def test_the_refusal_says_how_much_is_needed():
     with pytest.raises(InputError) as caught:
         make_budget(plane=8 * 2048**2, stored=24 * 2048**2, window=25, memory_limit="500MB")

@@ -14,7 +14,7 @@ from tso3dask.errors import InputError
 from tso3dask.graph import soss_fill
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.soss import SossReferences, soss_setup
-from tso3dask.graph.soss_fill import FillInTime, summary_prologue
+from tso3dask.graph.soss_fill import FillInTime, filled_stream, summary_prologue
 from tso3dask.graph.soss_tasks import prepare_extraction
 from tso3dask.graph.stages import Match, flag_stage, median_prologue
 from tso3dask.io.segment import open_segment
@@ -101,6 +101,42 @@ def test_chunks_are_filled_the_same(segment, kind):
                     np.testing.assert_array_equal(block.arrays[name], whole[name][first:last])
                 if kind != "not flagged":
                     assert block.counts["n_outliers"].shape == (last - first,)
+
+
+class Written:
+    """A tap that keeps what it is given, of each integration once."""
+
+    def __init__(self, point):
+        self.point, self.rows = point, {}
+
+    def put(self, a, b, arrays):
+        for i in range(a, b):
+            assert i not in self.rows
+            self.rows[i] = {name: array[i - a].copy() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_fill_the_same(segment, kind):
+    program = program_of(segment, **KINDS[kind])
+    summary, constants, _ = summary_of(program)
+    constants["summary"] = summary
+    filling = program.then(FillInTime(NINTS))
+    for most, (a, b) in [(1, (3, 9)), (3, (0, 14)), (5, (6, 7)), (5, (10, 14)), (100, (0, 5))]:
+        whole = filling.block(a, b, constants=constants)
+        flagged = program.block(a, b, constants=constants)
+        tap, end = Written(1), a
+        for first, last, block in filled_stream(filling, a, b, most, constants, [tap]):
+            assert first == end and last == min(b, first + most)
+            end = last
+            rows = slice(first - a, last - a)
+            for name in ("sci", "err", "mask"):
+                np.testing.assert_array_equal(block.arrays[name], whole.arrays[name][rows])
+            for name, values in flagged.counts.items():
+                np.testing.assert_array_equal(block.counts[name], values[rows])
+        assert end == b and sorted(tap.rows) == list(range(a, b))
+        for i, arrays in tap.rows.items():
+            for name, values in arrays.items():
+                np.testing.assert_array_equal(values, flagged.rows(name, i, i + 1)[0])
 
 
 def setup_of(observation, segment, **extract):

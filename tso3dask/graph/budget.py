@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tso3dask.config import PipelineParameters
 from tso3dask.graph.chunking import Budget, make_budget
 from tso3dask.graph.modelled import needs_model
 from tso3dask.graph.outline import mode_of
-from tso3dask.graph.soss_fill import TILE_BYTES
+from tso3dask.graph.soss_fill import FLAGGED_AT_A_TIME, TILE_BYTES
 from tso3dask.io.observation import Observation
+from tso3dask.ops.soss.infill import HALO
 
 __all__ = ["plan_budget"]
 
@@ -17,8 +20,22 @@ MAKING_BYTES = 60 * 10**6
 MAKING_IMAGES_BYTES = 170
 """Bytes per pixel of the images that are made on the way."""
 
-MODEL_BYTES = 200
-"""Bytes per pixel of the model of SOSS orders, which is held once for a segment."""
+SOSS_LIMIT = 15 * 10**8
+"""Default memory limit of a run that extracts SOSS spectra, bytes."""
+
+SOSS_SUB_BLOCK = 8
+"""Integrations that are extracted together if memory allows one worker to: the model's matrices
+are gone through for all of them at once."""
+
+MODEL_BYTES = (250, 56_000)
+"""Bytes per pixel and per column of the model of SOSS orders, which threads share. Tasks of two
+segments do not run at the same time."""
+
+PREPARING_MODEL_BYTES = (520, 110_000)
+"""Bytes per pixel and per column while it is made, one segment at a time."""
+
+SOLVING_BYTES = 80
+"""Bytes per pixel that extraction takes beside the integrations."""
 
 IMAGES_BYTES = 200
 """Bytes per pixel of images of models of a few integrations, where they are put to files."""
@@ -74,11 +91,23 @@ def plan_budget(
     if needs_model(parameters, mode_of(observation)):
         making = MAKING_BYTES + MAKING_IMAGES_BYTES * pixels  # before other tasks, with no window
         constants = max(constants + MODELLED_BYTES * pixels, making - window * plane)
+    orders: dict[str, Any] = {}
     if extracted and mode_of(observation) == "soss":
-        stored += 24 * pixels  # filled values and errors, and what is made of them
-        window += 8
         saved = IMAGES_BYTES if parameters.extract_1d.soss_modelname is not None else 0
-        constants = max(constants + (MODEL_BYTES + saved) * pixels, 6 * TILE_BYTES)
+        recent = 8 * (FLAGGED_AT_A_TIME + 2 * HALO)  # flagged values and errors
+        constants = max(constants, 4 * pixels) + (recent + SOLVING_BYTES + saved) * pixels
+        model, making = (
+            a * pixels + b * largest.nx for a, b in (MODEL_BYTES, PREPARING_MODEL_BYTES)
+        )
+        modelled = bool(parameters.extract_1d.soss_atoca)
+        orders = {
+            "most": FLAGGED_AT_A_TIME,
+            "kept": 9 * pixels,  # filled values and errors, and a mask
+            "shared": model if modelled else 32 * pixels,
+            "before": max(making if modelled else 0, 6 * TILE_BYTES),
+            "fewest": SOSS_SUB_BLOCK,
+            "default_limit": SOSS_LIMIT,
+        }
     return make_budget(
         plane=plane,
         stored=stored,
@@ -87,4 +116,5 @@ def plan_budget(
         memory_limit=memory_limit,
         workers=workers,
         separate_processes=separate_processes,
+        **orders,
     )

@@ -89,7 +89,15 @@ def parse_bytes(text: str | int | float | None) -> int:
     return int(number * factor)
 
 
-def task_memory(plane: int, stored: int, window: int, sub_block: int, constants: int) -> int:
+def task_memory(
+    plane: int,
+    stored: int,
+    window: int,
+    sub_block: int,
+    constants: int,
+    most: int | None = None,
+    kept: int = 0,
+) -> int:
     """Projected bytes of one running task.
 
     Parameters
@@ -104,9 +112,14 @@ def task_memory(plane: int, stored: int, window: int, sub_block: int, constants:
         Integrations held at a time.
     constants : int
         Bytes of what is shared by all integrations of a segment.
+    most : int, optional
+        Integrations whose cubes are held at most, where a sub-block is gathered of fewer at a time.
+    kept : int
+        Bytes that are gathered of an integration.
     """
-    ring = (window + 2 * sub_block) * plane
-    return ring + sub_block * (stored + plane) + constants
+    rows = sub_block if most is None else min(sub_block, most)
+    ring = (window + 2 * rows) * plane
+    return ring + rows * (stored + plane) + sub_block * kept + constants
 
 
 def make_budget(
@@ -115,6 +128,12 @@ def make_budget(
     stored: int,
     window: int,
     constants: int = 0,
+    most: int | None = None,
+    kept: int = 0,
+    shared: int = 0,
+    before: int = 0,
+    fewest: int = 1,
+    default_limit: int = DEFAULT_LIMIT,
     memory_limit: str | int | None = None,
     workers: int | None = None,
     separate_processes: bool = False,
@@ -123,10 +142,18 @@ def make_budget(
 
     Parameters
     ----------
-    plane, stored, window, constants : int
+    plane, stored, window, constants, most, kept : int
         As for `task_memory`, for the largest segment.
+    shared : int
+        Bytes that the tasks of a process share.
+    before : int
+        Bytes that are needed before there are such tasks.
+    fewest : int
+        Sub-block that fewer workers are better than a smaller one.
+    default_limit : int
+        Limit where none is given.
     memory_limit : str or int, optional
-        Limit for the process tree; 1 GB by default.
+        Limit for the process tree.
     workers : int, optional
         Tasks at a time; the number of cores by default.
     separate_processes : bool
@@ -141,18 +168,20 @@ def make_budget(
     InputError
         If even one worker with one integration at a time needs more than the limit.
     """
-    limit = parse_bytes(memory_limit)
+    limit = default_limit if memory_limit is None else parse_bytes(memory_limit)
     wanted = workers if workers else _cores()
     if wanted < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
-    fewest, most = SUB_BLOCK_ROWS
-    sub_block = min(max(fewest, SUB_BLOCK_BYTES // max(1, stored)), most)
+    least, largest = SUB_BLOCK_ROWS
+    sub_block = min(max(least, SUB_BLOCK_BYTES // max(1, stored)), largest)
     while True:
-        per_task = task_memory(plane, stored, window, sub_block, constants)
+        per_task = task_memory(plane, stored, window, sub_block, constants, most, kept)
         for count in range(wanted, 0, -1):
+            processes = count if separate_processes else 1
             bases = count + 1 if separate_processes else 1
-            projected = BASE_MEMORY * bases + count * per_task
-            if projected <= limit and (count == wanted or sub_block == 1):
+            running = processes * shared + count * per_task
+            projected = BASE_MEMORY * bases + max(running, before)
+            if projected <= limit and (count == wanted or sub_block <= fewest):
                 return Budget(limit, count, sub_block, per_task, projected)
         if sub_block == 1:
             break

@@ -312,7 +312,7 @@ def make_plan(
     chunk_integrations : int, optional
         Integrations of a task; chosen by default.
     memory_limit : str or int, optional
-        Memory of the whole run, as ``"8GiB"``; 1 GB by default.
+        Memory of the whole run, as ``"8GiB"``; 1 GB by default, 1.5 GB for spectra of NIRISS SOSS.
     workers : int, optional
         Tasks at a time; by default the number of cores, as far as memory allows.
     separate_processes : bool

@@ -28,6 +28,7 @@ from tso3dask.graph.record import (
     run_record,
 )
 from tso3dask.graph.regressors import model_rows
+from tso3dask.graph.shared import drop_shared
 from tso3dask.graph.sinks import (
     Sinks,
     check_folder,
@@ -227,6 +228,7 @@ def _fill(
     report = _Reporter(plan, len(keys), progress)
     workers = workers or plan.budget.workers
     results = compute(graph, keys, scheduler=scheduler, workers=workers, done=report.chunk)
+    drop_shared()
     rows = collect_rows(plan, passes, dict(zip(keys, results, strict=True)))
     report.phase("writing products")
     tables = make_tables(plan, rows)

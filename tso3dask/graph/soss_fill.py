@@ -7,19 +7,22 @@ a segment is never held.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tso3dask.graph.program import Block, Program, Ranges, Source, rows_asked
+from tso3dask.graph.program import Block, Program, Ranges, Source, Tap, rows_asked
 from tso3dask.graph.stages import FlagOutliers, Match
 from tso3dask.io.pixels import ArraySpec
+from tso3dask.ops.blocks import roomy_empty
 
 __all__ = [
+    "FLAGGED_AT_A_TIME",
     "TILE_BYTES",
     "FillInTime",
+    "filled_stream",
     "join_tiles",
     "pixelwise",
     "summary_prologue",
@@ -29,6 +32,9 @@ __all__ = [
 
 TILE_BYTES = 12 * 10**6
 """Bytes of one cube that a tile through all integrations holds; a task holds about six."""
+
+FLAGGED_AT_A_TIME = 4
+"""Integrations that go through the stages before `FillInTime` together, at most."""
 
 Tile = tuple[int, int, int, int]
 """First and last row, first and last column, ends excluded."""
@@ -80,6 +86,110 @@ class FillInTime:
         arrays = dict(zip(("sci", "err", "mask"), values, strict=True))
         counts = {name: rows[a - first :][: b - a] for name, rows in block.counts.items()}
         return Block(arrays, dict.fromkeys(arrays, a), counts)
+
+
+@dataclass(frozen=True)
+class _Within:
+    """A tap that takes the integrations ``a:b`` alone, of a stream that goes beyond them."""
+
+    tap: Tap
+    a: int
+    b: int
+
+    @property
+    def point(self) -> int | None:
+        return self.tap.point
+
+    def put(self, a: int, b: int, arrays: Mapping[str, np.ndarray]) -> None:
+        first, last = max(a, self.a), min(b, self.b)
+        if first < last:
+            rows = slice(first - a, last - a)
+            self.tap.put(first, last, {name: array[rows] for name, array in arrays.items()})
+
+
+class _Recent:
+    """The last rows of SCI and ERR of a stream."""
+
+    def __init__(self, rows: int, shape: tuple[int, ...], first: int) -> None:
+        self.arrays = {name: roomy_empty((rows, *shape), np.float32) for name in ("sci", "err")}
+        self.first = self.end = first
+
+    def add(self, block: Block, a: int, b: int, needed: int) -> None:
+        """Take the integrations ``a:b``, which come next, and drop those before `needed`."""
+        shift = max(0, needed - self.first)
+        for name, array in self.arrays.items():
+            for i in range(self.end - self.first - shift if shift else 0):
+                array[i] = array[i + shift]
+            begin = self.end - self.first - shift
+            array[begin : begin + b - a] = block.rows(name, a, b)
+        self.first, self.end = self.first + shift, b
+
+
+def filled_stream(
+    program: Program,
+    a: int,
+    b: int,
+    most: int,
+    constants: Mapping[str, Any],
+    taps: Sequence[Tap] = (),
+) -> Iterator[tuple[int, int, Block]]:
+    """Compute the integrations ``a:b`` of a program that ends with `FillInTime`.
+
+    As `Program.stream`, but each integration goes through the stages before once, a few at a time,
+    whereas `most` of them are given together.
+
+    Parameters
+    ----------
+    program : Program
+        The program.
+    a, b : int
+        Range within the segment.
+    most : int
+        Integrations of a block.
+    constants : mapping
+        What stages need.
+    taps : sequence of Tap
+        Where rows go from between the stages.
+
+    Yields
+    ------
+    first, last : int
+        Range of the block.
+    block : Block
+        Its arrays are valid until the next one is asked for.
+    """
+    from tso3dask.ops.soss.infill import HALO, fill_all
+
+    nints, *image = program.source.shape
+    lo, hi = max(0, a - HALO), min(nints, b + HALO)
+    step = min(most, FLAGGED_AT_A_TIME)
+    recent = _Recent(min(step + 2 * HALO, hi - lo), tuple(image), lo)
+    kinds = {"sci": np.float32, "err": np.float32, "mask": np.bool_}
+    held = {name: roomy_empty((min(most, b - a), *image), kind) for name, kind in kinds.items()}
+    counts: dict[str, np.ndarray] = {}
+    begin = done = a
+    inner = [_Within(tap, a, b) for tap in taps]
+    before = program.until(len(program.stages) - 1)
+    for first, last, block in before.stream(lo, hi, step, constants=constants, taps=inner):
+        recent.add(block, first, last, max(lo, done - HALO))
+        for name, values in block.counts.items():
+            counts.setdefault(name, np.zeros(hi - lo, values.dtype))[first - lo : last - lo] = (
+                values
+            )
+        ready = b if last == hi else min(b, last - HALO)
+        while done < ready:
+            stop = min(ready, begin + most)
+            out = [array[done - begin : stop - begin] for array in held.values()]
+            sci, err = (recent.arrays[name] for name in ("sci", "err"))
+            fill_all(
+                sci, err, recent.first, done, stop, constants["summary"], (out[0], out[1], out[2])
+            )
+            done = stop
+            if done == min(b, begin + most):
+                arrays = {name: array[: done - begin] for name, array in held.items()}
+                own = {name: rows[begin - lo : done - lo] for name, rows in counts.items()}
+                yield begin, done, Block(arrays, dict.fromkeys(arrays, begin), own)
+                begin = done
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -24,8 +22,9 @@ from tso3dask.graph.execute import compute, task_errors
 from tso3dask.graph.extraction import DynamicSpectrum
 from tso3dask.graph.job import Job
 from tso3dask.graph.program import Block, Program
+from tso3dask.graph.shared import shared_object
 from tso3dask.graph.soss import OrderSetup, PreparedSegment, SossSetup
-from tso3dask.graph.soss_fill import FillInTime, pixelwise, summary_prologue
+from tso3dask.graph.soss_fill import FillInTime, filled_stream, pixelwise, summary_prologue
 from tso3dask.graph.soss_store import program_summary
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.fitted_spectra import FittedTable
@@ -201,6 +200,22 @@ class SossJob(Job):
             **attributes,
         )
 
+    def blocks(
+        self,
+        a: int,
+        b: int,
+        constants: Sequence[Any],
+        *,
+        write: bool = False,
+        names: tuple[str, ...] | None = None,
+    ) -> Iterator[tuple[int, int, Block]]:
+        """Walk the filled integrations ``a:b`` in sub-blocks."""
+        if self.program is None:
+            yield from super().blocks(a, b, constants, write=write, names=names)
+        else:
+            taps = [o for o in self.outputs if o.point is not None] if write else []
+            yield from filled_stream(self.program, a, b, self.sub_block, dict(constants), taps)
+
 
 def prepare_extraction(
     setup: SossSetup, constants: Sequence[tuple[str, Any]], path: str, after: Any = None
@@ -287,17 +302,8 @@ def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) 
     return PreparedSegment(path, model.factors[1], model.grid, model.notes, extraction.fitted)
 
 
-_READING = Lock()
-
-
 def taken_extraction(path: str) -> SegmentExtraction:
     """Task: what `keep_extraction` put to a file."""
-    with _READING:  # threads that begin at the same time would each read a copy
-        return _read_extraction(path)
-
-
-@lru_cache(maxsize=2)
-def _read_extraction(path: str) -> SegmentExtraction:
     return load_object(path)
 
 
@@ -353,8 +359,7 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
         rows |= {f"{name}_{order}": values for name, values in empty.items()}
         if job.bin_rows:
             dynamic[order] = DynamicSpectrum(wavelength.size, job.first_row, job.bin_rows, a, b)
-    with task_errors(job.path, a, b):
-        shared = taken_extraction(job.prepared)
+    with task_errors(job.path, a, b), shared_object(job.prepared) as shared:
         rows_of = job.blocks(a, b, [*shared.constants.items()], write=True)
         for first, last, block in in_pieces(rows_of, shared.most):
             here = slice(first - a, last - a)

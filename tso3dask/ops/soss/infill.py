@@ -150,7 +150,13 @@ def fill(sci: Float32, start: int, median: Float32, first: int, stop: int, nints
 
 
 def fill_all(
-    sci: Float32, err: Float32, start: int, first: int, stop: int, summary: Summary
+    sci: Float32,
+    err: Float32,
+    start: int,
+    first: int,
+    stop: int,
+    summary: Summary,
+    out: tuple[Float32, Float32, Bool] | None = None,
 ) -> tuple[Float32, Float32, Bool]:
     """Fill values and errors, and tell which not to use.
 
@@ -162,6 +168,8 @@ def fill_all(
         As in `fill`.
     summary : Summary
         Of the whole segment.
+    out : tuple of ndarray, optional
+        Contiguous arrays to put the results to.
 
     Returns
     -------
@@ -174,8 +182,9 @@ def fill_all(
     from tso3dask.ops.soss._infill_jit import prepare_rows
 
     shape = (stop - first, *sci.shape[1:])
-    values, errors = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    mask = np.empty(shape, np.bool_)
+    if out is None:
+        out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    values, errors, mask = out
     prepare_rows(
         _flat(sci),
         _flat(err),
