@@ -170,7 +170,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="leave parameter files of CRDS aside",
     )
     parser.add_argument(
-        "--memory-limit", metavar="SIZE", help="memory that the run may take, as 8GiB (1GB)"
+        "--memory-limit",
+        metavar="SIZE",
+        help="memory that the run may take, as 8GiB (1GB, SOSS 1.5GB)",
     )
     parser.add_argument(
         "--output-file",
