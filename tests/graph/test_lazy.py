@@ -179,6 +179,8 @@ def test_what_a_plan_does_not_make_is_an_attribute_error(finished):
     plan, _ = finished["images"]
     with pytest.raises(AttributeError, match="no white light"):
         plan.whtlt  # noqa: B018
+    with pytest.raises(AttributeError, match="no spectra"):
+        plan.x1dints  # noqa: B018
     plan, _ = finished["spectra"]
     with pytest.raises(AttributeError, match="no photometry"):
         plan.phot  # noqa: B018

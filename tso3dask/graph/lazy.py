@@ -111,6 +111,8 @@ def replaced(plan: Outline) -> xr.DataTree:
 
 def x1dints(plan: Outline) -> xr.DataTree:
     """Tree of the spectra; those of NIRISS SOSS have a node for each order."""
+    if "x1dints" not in plan.products:
+        raise AttributeError("this plan makes no spectra")
     plan = plan.settled
     datasets: dict[str, xr.Dataset] = {}
     for member in _in_time(plan):
