@@ -200,7 +200,8 @@ def make_scaled(  # noqa: C901
         for p0 in range(0, npix, TILE):
             n = min(TILE, npix - p0)
             here = slice(p0, p0 + n)
-            tile_terms = terms[:, here]
+            # contiguous rows, over which loops are vectorised
+            tile_terms = (terms[0, here], terms[1, here], terms[2, here])
             loaded = start
             i = a
             for begin in range(start, last + 1, outputs):
