@@ -9,7 +9,7 @@ import pytest
 import tso3dask as tso3
 from tso3dask.cli import main
 from tso3dask.config import parse_steps
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, NotYetError
 from tso3dask.recipes import SECTIONS, over_recipe, read_recipe, recipe_names, sections_of
 
 MODES = {
@@ -86,6 +86,27 @@ def test_what_a_user_sets_goes_over_the_recipe(own):
     assert merged.origins["outlier_detection.snr"] == "command line"
     assert merged.origins["outlier_detection.rolling_window_width"] == f"recipe {own}"
     assert "outlier_detection.pre_hooks" not in merged.origins
+
+
+def test_hooks_with_a_recipe_are_told_all_values_that_do_not_go_with_them(spectra, images):
+    """And how to get on: with the values that the message names, the plan is made."""
+    for observation, count in ((spectra, 7), (images, 5)):
+        given = {**observation.steps, "outlier_detection": {"post_hooks": [lambda d: d]}}
+        with pytest.raises(NotYetError) as caught:
+            tso3.plan(observation.asn, given, recipe="precise")
+        values, advice = str(caught.value).split(" (from recipe precise): set ")
+        values = values.removeprefix("hooks do not go together yet with ").split(", ")
+        assert len(values) == count
+        assert {"outlier_detection.boundary=exposure", "regressors.skip=False"} < set(values)
+        advice, *rest = advice.split(", or ")
+        assert rest == ["run without the recipe", "leave out the hooks"]
+        for item in advice.split(", "):
+            name, _, value = item.partition("=")
+            step, _, parameter = name.partition(".")
+            given[step] = {**given.get(step, {}), parameter: value}
+        plan = tso3.plan(observation.asn, given, recipe="precise")
+        assert plan.parameters.outlier_detection.nan_aware
+        assert plan.hooked
 
 
 def test_recipe_goes_over_parameters_of_crds(own, spectra, crds_of, tmp_path):

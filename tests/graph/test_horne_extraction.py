@@ -76,7 +76,9 @@ def test_fluxes_are_on_the_scale_of_the_box(small):
 
 def test_hooks_are_refused(small):
     steps = chosen(small, extraction_type="horne", post_hooks=[lambda spectra: None])
-    with pytest.raises(NotYetError, match="cannot be combined with hooks yet"):
+    with pytest.raises(
+        NotYetError, match=r"extraction_type=horne: set extract_1d.extraction_type=box"
+    ):
         tso3.plan(small.asn, steps)
 
 

@@ -285,7 +285,7 @@ def test_hooks_and_light_curves(spectra, tmp_path):
         for column in theirs.colnames:
             factor = 0.5 if "flux" in column and "error" not in column else 1.0
             np.testing.assert_allclose(ours[column], factor * theirs[column], rtol=1e-12)
-    with pytest.raises(NotYetError, match=r"white_light.weighted: not supported yet together"):
+    with pytest.raises(NotYetError, match=r"hooks do not go .* white_light.weighted=True"):
         tso3.plan(spectra.asn, {**steps, "white_light": {"weighted": True}})
 
 

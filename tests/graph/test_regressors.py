@@ -87,7 +87,7 @@ def test_without_outlier_detection_there_are_no_counts(spectra, tmp_path):
 def test_not_with_hooks(spectra):
     steps = steps_of(spectra, {"regressors": {"skip": False}})
     steps["extract_1d"]["pre_hooks"] = [lambda dataset: dataset]
-    with pytest.raises(NotYetError, match=r"regressors|model"):
+    with pytest.raises(NotYetError, match=r"regressors.skip=False: set regressors.skip=True"):
         tso3.plan(spectra.asn, steps)
 
 

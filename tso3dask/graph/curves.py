@@ -190,6 +190,4 @@ def check_curves(plan: Outline) -> None:
     weighted = plan.parameters.white_light.weighted and not plan.parameters.white_light.skip
     if weighted and plan.kind == "soss":
         raise NotYetError("white_light.weighted: not supported yet for NIRISS SOSS")
-    if weighted and plan.parameters.hooks:
-        raise NotYetError("white_light.weighted: not supported yet together with hooks")
     _ = plan.channels

@@ -85,25 +85,6 @@ def hooked_members(plan: Outline) -> dict[int, HookedMember]:
     InputError
         If a hook fails or returns something that the next step cannot use.
     """
-    if plan.kind != "imaging" and not plan.parameters.adaptive_trace_model.skip:
-        raise NotYetError("adaptive_trace_model cannot be combined with hooks yet")
-    for step in (plan.parameters.outlier_detection, plan.parameters.pixel_replace):
-        if step.needs_model:
-            raise NotYetError(
-                f"{step.step}: parameters that need the model of the exposure "
-                "cannot be combined with hooks yet"
-            )
-    if plan.parameters.outlier_detection.boundary != "segment":
-        raise NotYetError("outlier_detection.boundary cannot be combined with hooks yet")
-    if any(m.spectrum is not None and m.spectrum.unsettled is not None for m in plan.members):
-        raise NotYetError(
-            "extract_1d.optimize_psf_location cannot be combined with hooks yet: set it to False"
-        )
-    if any(m.spectrum is not None and m.spectrum.awaiting is not None for m in plan.members):
-        raise NotYetError(
-            "extraction_type='horne', follow_trace and optimize_aperture cannot be combined with "
-            "hooks yet"
-        )
     return {member.index: _hooked(plan, member) for member in plan.members}
 
 

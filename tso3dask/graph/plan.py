@@ -20,11 +20,11 @@ from tso3dask.errors import InputError
 from tso3dask.graph.budget import plan_budget
 from tso3dask.graph.chunking import chunk_sizes
 from tso3dask.graph.curves import check_curves
+from tso3dask.graph.hook_limits import check_hooks
 from tso3dask.graph.imaging import ImagingSetup, imaging_setup
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.member_program import member_program
 from tso3dask.graph.outline import Member, Outline, mode_of
-from tso3dask.graph.regressors import check_regressors
 from tso3dask.graph.relevance import left_out, needed_references
 from tso3dask.graph.replacement import member_replacements, trace_model_status
 from tso3dask.graph.soss import SossSetup, soss_setups
@@ -125,9 +125,9 @@ class Plan(Outline):
 
         Hooks are called on lazy datasets; no pixel is read.
         """
-        _ = self.files
         check_curves(self)
-        check_regressors(self)
+        check_hooks(self)
+        _ = self.files
         if self.parameters.hooks:
             from tso3dask.graph import lazy
 

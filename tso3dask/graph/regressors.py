@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.tokenize import tokenize
 
-from tso3dask.errors import NotYetError
 from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
 __all__ = [
-    "check_regressors",
     "model_rows",
     "regressor_columns",
     "regressor_dataset",
@@ -53,12 +51,6 @@ MEANINGS = {
 """Unit and meaning of each column, in order."""
 
 Columns = dict[str, tuple[np.ndarray, str | None]]
-
-
-def check_regressors(plan: Outline) -> None:
-    """Refuse a table that cannot be made yet."""
-    if "regressors" in plan.products and plan.parameters.hooks:
-        raise NotYetError("regressors: not supported yet together with hooks")
 
 
 def _model_numbers(member: Member) -> dict[str, np.ndarray]:
