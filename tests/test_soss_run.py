@@ -75,6 +75,7 @@ def test_niriss_soss_takes_own_flags_and_replacement_in_time(made, tmp_path, tem
         "nis_soss",
         nints=16,
         segments=[9, 7],
+        subarray="SUBSTRIP256",
         shape=(256, 384),
         depth=0.1,
         jitter=0.0,
@@ -362,6 +363,18 @@ def test_niriss_soss_steps_alone(soss, tmp_path):
                 np.testing.assert_array_equal(spectrum.spec_table[name], table.data[name])
     with pytest.raises(InputError, match="missing reference: photom"):
         PhotomStep.call(rates)
+
+
+def test_niriss_soss_rows_must_be_those_of_the_subarray(soss, tmp_path):
+    shutil.copytree(soss.asn.parent, tmp_path / "in")
+    for path in (tmp_path / "in").glob("*_calints.fits"):
+        fits.setval(path, "SUBARRAY", value="SUBSTRIP96")
+    asn = tmp_path / "in" / soss.asn.name
+    with pytest.raises(InputError, match="SUBSTRIP96, but its 256 rows are those of SUBSTRIP256"):
+        tso3.plan(asn, soss_steps(soss))
+    without = soss_steps(soss)
+    without["extract_1d"]["skip"] = True
+    assert tso3.plan(asn, without).nints == 7
 
 
 PEAK = """

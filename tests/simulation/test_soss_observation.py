@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tso3dask.errors import InputError
 from tso3dask.simulation import simulate
+from tso3dask.simulation.recipe import make_recipe
 from tso3dask.simulation.soss import (
     PWCPOS_COMMANDED,
     SossLight,
@@ -148,3 +150,34 @@ def test_stripes_share_the_time_of_an_integration(tmp_path):
         np.testing.assert_allclose(
             stripes["int_end_MJD_UTC"][2::3], whole["int_end_MJD_UTC"], rtol=1e-14
         )
+
+
+@pytest.mark.parametrize(
+    ("shape", "subarray"),
+    [
+        ((256, 384), "SUBSTRIP256"),
+        ((256, 64), "SUBSTRIP256"),
+        ((96, 64), "SUBSTRIP96"),
+        ((20, 40), "SUBSTRIP96"),
+        (None, "SUBSTRIP96"),
+    ],
+)
+def test_256_rows_are_substrip256(shape, subarray):
+    recipe = make_recipe("nis_soss", shape=shape)
+    assert recipe.mode.subarray == subarray
+    assert recipe.shape == (shape or (96, 2048))
+    assert recipe.mode.frame_time == (5.494 if subarray == "SUBSTRIP256" else 2.214)
+
+
+@pytest.mark.parametrize(
+    ("shape", "subarray"),
+    [
+        ((256, 512), "SUBSTRIP96"),
+        ((96, 2048), "SUBSTRIP256"),
+        ((96, 2048), "SUB680STRIPE_SOSS"),
+    ],
+)
+def test_rows_of_another_subarray_are_refused(shape, subarray):
+    with pytest.raises(InputError, match=f"{subarray} has .* rows, shape has {shape[0]}"):
+        make_recipe("nis_soss", shape=shape, subarray=subarray)
+    assert make_recipe("nis_soss", shape=(20, 40), subarray=subarray).mode.subarray == subarray

@@ -259,6 +259,7 @@ def soss_setup(
     layout, reason = extraction_subarray(segment.text("SUBARRAY"), segment.text("FILTER"))
     if layout is None:
         return None, [reason]
+    _check_rows(segment, layout)
     notes = []
     traces = references.traces
     orders, absent = select_orders(traces, layout, step.soss_order_3)
@@ -301,6 +302,16 @@ def soss_setup(
         references.photom is not None,
     )
     return setup, notes
+
+
+def _check_rows(segment: Segment, layout: str) -> None:
+    """Refuse the rows of one subarray under the name of the other."""
+    rows = {96: "SUBSTRIP96", 256: "SUBSTRIP256"}
+    if rows.get(segment.ny, layout) != layout:
+        raise InputError(
+            f"{segment.path}: SUBARRAY is {segment.text('SUBARRAY')}, but its {segment.ny} rows "
+            f"are those of {rows[segment.ny]}; mend the header, or skip extract_1d"
+        )
 
 
 def _profile(

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError
 from .lightcurve import transit_shape
 from .modes import Mode, get_mode
+from .soss import is_soss_frame
 
 __all__ = ["INT_TIMES_DTYPE", "Recipe", "Timeline", "make_recipe", "rng_for"]
 
@@ -138,6 +139,14 @@ def _count(name: str, value: int, low: int = 1, high: int | None = None) -> int:
     return int(value)
 
 
+def _size(shape: tuple[int, int]) -> tuple[int, int]:
+    try:
+        ny, nx = shape
+    except (TypeError, ValueError):
+        raise InputError(f"simulate: shape must be (ny, nx), got {shape!r}") from None
+    return _count("ny", ny, 8, 2048), _count("nx", nx, 8, 2048)
+
+
 def _segments(value: int | Sequence[int], nints: int) -> tuple[int, ...]:
     if isinstance(value, (int, np.integer)):
         count = _count("segments", int(value))
@@ -209,17 +218,24 @@ def make_recipe(
     ------
     InputError : an argument that cannot be meant; one line naming it.
     """
-    chosen = _variant(get_mode(mode), subarray, pupil)
+    chosen = get_mode(mode)
+    size = chosen.shape if shape is None else _size(shape)
+    if chosen.exp_type == "NIS_SOSS" and subarray is None and size[0] == 256:
+        subarray = "SUBSTRIP256"
+    chosen = _variant(chosen, subarray, pupil)
+    if shape is None:
+        size = chosen.shape
+    elif chosen.exp_type == "NIS_SOSS" and is_soss_frame(size) and size[0] != chosen.shape[0]:
+        raise InputError(
+            f"simulate: subarray {chosen.subarray} has {chosen.shape[0]} rows, shape has "
+            f"{size[0]}; give the subarray that fits, or no shape"
+        )
     if nints is None:
         nints = chosen.nints if isinstance(segments, (int, np.integer)) else int(sum(segments))
     nints = _count("nints", nints)
-    try:
-        ny, nx = chosen.shape if shape is None else shape
-    except (TypeError, ValueError):
-        raise InputError(f"simulate: shape must be (ny, nx), got {shape!r}") from None
     return Recipe(
         mode=chosen,
-        shape=(_count("ny", ny, 8, 2048), _count("nx", nx, 8, 2048)),
+        shape=size,
         nints=nints,
         segments=_segments(segments, nints),
         exposures=_count("exposures", exposures),
