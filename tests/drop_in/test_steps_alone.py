@@ -101,6 +101,33 @@ def test_pixel_replace(given, spectroscopy, here):
     assert left_in(here / "out") == ["jw1_pixelreplacestep.fits"]
 
 
+@pytest.mark.parametrize("kind", ["spectroscopy", "imaging"])
+def test_replacement_in_time_makes_its_own_model(kind, request, here):
+    """As datasets are replaced with the model of a plan of the same file."""
+    from tso3dask import graph
+
+    member = request.getfixturevalue(kind).members[0]
+    OutlierDetectionStep.call(member, save_results=True, output_file="flagged.fits")
+    (path,) = here.glob("flagged*.fits")
+    alone = {"pixel_replace": {"algorithm": "temporal", "skip": False}}
+    alone |= {n: {"skip": True} for n in ("outlier_detection", "extract_1d", "tso_photometry")}
+    model = tso3dask.plan([str(path)], alone).modelled.members[0].model
+    dataset = tso3dask.open_segment(path)
+    expected = graph.pixel_replace(dataset, model=model, algorithm="temporal")
+    result = PixelReplaceStep.call(str(path), skip=False, algorithm="temporal")
+    np.testing.assert_array_equal(result.data, expected["sci"].values)
+    assert np.isnan(fits.getdata(path, "SCI")).sum() > np.isnan(result.data).sum()
+
+
+def test_boundary_of_one_file_has_no_effect_and_is_told(spectroscopy, here, caplog):
+    member = spectroscopy.members[0]
+    plain = OutlierDetectionStep.call(member, scale_brightness=True)
+    assert "boundary" not in caplog.text
+    result = OutlierDetectionStep.call(member, scale_brightness=True, boundary="exposure")
+    assert "boundary='exposure' has no effect on one file alone" in caplog.text
+    np.testing.assert_array_equal(result.dq, plain.dq)
+
+
 def test_steps_follow_one_another(spectroscopy, products, here):
     """What one step returns is taken by the next, as in a notebook without the pipeline."""
     flagged = OutlierDetectionStep.call(spectroscopy.members[0], rolling_window_width=5)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tso3dask.config import STEPS
+from tso3dask.config import STEPS, parse_steps
 from tso3dask.drop_in.inputs import file_of, is_model
 from tso3dask.drop_in.models import detached_model, step_spectra, with_pixels
 from tso3dask.drop_in.step import Step, folder_of, refuse_hooks, single_kind, told
@@ -78,6 +78,9 @@ class OutlierDetectionStep(_OnPixels):
 
     def _process(self, given: Any) -> Any:
         with self._planned(given) as (plan, folder):
+            if self.boundary == "exposure":
+                name = plan.members[0].segment.path.name
+                told([f"{name}: boundary='exposure' has no effect on one file alone"])
             result = plan.run(folder, overwrite=True)
             _told(plan, result.notes)
             (product,) = result.products["crfints"]
@@ -117,7 +120,10 @@ class Extract1dStep(_OnPixels):
 
 
 class PixelReplaceStep(Step):
-    """Replace bad pixels by estimates; `run` returns a data model of the type of the input."""
+    """Replace bad pixels by estimates; `run` returns a data model of the type of the input.
+
+    ``algorithm="temporal"`` makes the model of the exposure from this one file.
+    """
 
     step = "pixel_replace"
 
@@ -135,9 +141,22 @@ class PixelReplaceStep(Step):
             sizes = chunk_sizes(
                 segment.nints, segment.bytes_per_integration, 1, total=segment.nints
             )
-            replaced = pixel_replace(source_dataset(segment, sizes), **self._making()).compute()
+            model = self._model_of(path)
+            made = pixel_replace(source_dataset(segment, sizes), model=model, **self._making())
+            replaced = made.compute()
             cubes = {name: replaced[name].values for name in CUBES if name in replaced}
             return with_pixels(given, path, cubes, self.step)
+
+    def _model_of(self, path: Path) -> Any:
+        """Model of the exposure, from the integrations of a file; None where none is needed."""
+        alone: dict[str, dict[str, Any]] = {name: {"skip": True} for name in STEPS}
+        alone[self.step] = {**self._making(), "skip": False}
+        if not parse_steps(alone).pixel_replace.needs_model:
+            return None
+        plan = make_plan(path, alone)
+        modelled = plan.modelled
+        _told(plan, modelled.notes)
+        return modelled.members[0].model
 
 
 class WhiteLightStep(Step):
@@ -146,7 +165,6 @@ class WhiteLightStep(Step):
     step = "white_light"
 
     def _process(self, given: Any) -> Any:
-        from tso3dask.config import parse_steps
         from tso3dask.graph.spectra_files import white_light_of_file
 
         refuse_hooks(self)
@@ -211,7 +229,6 @@ class PhotomStep(Step):
     def _process(self, given: Any) -> Any:
         from stdatamodels.jwst import datamodels
 
-        from tso3dask.config import parse_steps
         from tso3dask.graph.soss_photom import calibrate
 
         parameters = parse_steps({"photom": self._making()})
