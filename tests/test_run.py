@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -731,6 +732,19 @@ def test_white_light_of_no_wavelength_is_told(spectra, tmp_path):
     result = tso3.plan(spectra.asn, steps).run(tmp_path)
     assert any("white light is NaN everywhere" in note for note in result.notes)
     assert "rows" not in repr(result)
+
+
+@pytest.mark.parametrize("recipe", ["jwst", "precise"])
+@pytest.mark.parametrize("kind", ["spectra", "images"])
+def test_a_segment_without_any_flux_is_told(kind, recipe, request, copy_of, tmp_path):
+    copied = copy_of(request.getfixturevalue(kind))
+    with fits.open(copied.members[1], mode="update") as hdus:
+        hdus["SCI"].data[:] = np.nan
+        hdus["DQ"].data[:] |= 1
+        count = len(hdus["SCI"].data)
+    result = tso3.plan(copied.asn, copied.steps, recipe=recipe).run(tmp_path / "out")
+    found = [note for note in result.notes if "no flux" in note]
+    assert found == [f"{copied.members[1].name}: {count} integrations have no flux"]
 
 
 def test_call_as_notebooks_do(images, tmp_path):

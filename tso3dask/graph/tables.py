@@ -11,6 +11,7 @@ from tso3dask.graph.build import gather
 from tso3dask.graph.imaging import photometry_table
 from tso3dask.graph.temporal import listed
 from tso3dask.io.journal import ChunkResult
+from tso3dask.wording import counted
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -124,6 +125,28 @@ def integration_notes(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -
             numbers = ", ".join(map(str, where[:5])) + (" ..." if len(where) > 5 else "")
             found.append(f"{member.segment.path.name}: integration {numbers}: {text}")
         found += _excess(plan, member, values)
+    return [*found, *_without_flux(plan, rows)]
+
+
+def _without_flux(plan: Outline, rows: Sequence[Rows]) -> list[str]:
+    """Say in how many integrations of a member the light curve is NaN.
+
+    Not of white light that is NaN in all members, as of an order beyond the range of wavelengths.
+    """
+    endings = dict.fromkeys(table.ending for _, table in plan.tables)
+    names = {"aperture_sum": ""} | {f"white{ending}": ending for ending in endings}
+    found = []
+    for name, ending in names.items():
+        curves = [(m, r[name]) for m, r in zip(plan.members, rows, strict=True) if name in r]
+        if name != "aperture_sum" and all(np.isnan(values).all() for _, values in curves):
+            continue
+        where = f" in order {ending.removeprefix('_')}" if ending else ""
+        for member, values in curves:
+            count = int(np.count_nonzero(np.isnan(values)))
+            if count:
+                have = "has" if count == 1 else "have"
+                text = f"{counted(count, 'integration')} {have} no flux{where}"
+                found.append(f"{member.segment.path.name}: {text}")
     return found
 
 
