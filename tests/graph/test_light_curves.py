@@ -248,6 +248,18 @@ def test_command(runs, tmp_path, capsys):
     assert "give one of edges" in capsys.readouterr().err
 
 
+def test_a_table_in_place_of_spectra_is_told_in_one_line(tmp_path, capsys):
+    from tso3dask.cli import main
+
+    path = tmp_path / "X_phot.ecsv"
+    path.write_text("# %ECSV 1.0\n# ---\nMJD flux\n1.0 2.0\n")
+    assert main(["channels", str(path), "-o", str(tmp_path / "out.ecsv")]) == 2
+    message = capsys.readouterr().err
+    assert f"{path}: is no FITS file; expected an x1dints file" in message
+    assert len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "out.ecsv").exists()
+
+
 def test_function_of_datasets(runs):
     """Channels of lazy spectra are those of the run; errors of any spectra can be summed."""
     from tso3dask import graph

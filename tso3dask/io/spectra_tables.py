@@ -114,6 +114,9 @@ def read_spectrum_tables(path: str | Path) -> tuple[fits.Header, list[SpectrumTa
     """
     tables = []
     try:
+        with open(path, "rb") as file:
+            if file.read(6) != b"SIMPLE":
+                raise InputError(f"{path}: is no FITS file; expected an x1dints file")
         with fits.open(path, memmap=True) as hdus:
             primary = hdus[0].header.copy()
             for hdu in hdus:
