@@ -103,6 +103,7 @@ def _best_width(
 ) -> float | None:
     """Width of least scatter that fits into the array and between the background regions.
 
+    Of widths that are as good the one nearest to that of the aperture as it is.
     None, which leaves the width as it is, where scatter is not known.
     """
     from tso3dask.ops.aperture1d import box_profile, weighted_aperture
@@ -128,7 +129,8 @@ def _best_width(
         away = np.abs(across - line)[(inside != 0) & lit]
         if away.size and away.min() >= 1.5:  # else the regions hold the source itself
             largest = min(largest, 2 * float(away.min()) - 1)
-    return best_width(model.growth, largest)
+    usual = float(np.median(profile.sum(axis=0 if params.dispaxis == 1 else 1)[lit]))
+    return best_width(model.growth, largest, usual)
 
 
 def _whole(part: np.ndarray, window: Any, shape: tuple[int, int], dispaxis: int) -> np.ndarray:

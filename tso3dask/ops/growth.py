@@ -36,11 +36,19 @@ class GrowthCurve:
         Median light inside.
     scatter : (n,) float64
         Its relative scatter from one integration to the next; NaN where it is not known.
+    integrations : int
+        Integrations that the scatter comes from; 0 where that is not known.
     """
 
     width: NDArray[np.float64]
     flux: NDArray[np.float64]
     scatter: NDArray[np.float64]
+    integrations: int = 0
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error of the scatter, ``1 / sqrt(2 N)``; 0 where it is not known."""
+        return 1 / np.sqrt(2 * self.integrations) if self.integrations else 0.0
 
 
 def growth_curve(sums: NDArray[np.floating], step: float = 1.0) -> GrowthCurve:
@@ -71,11 +79,17 @@ def growth_curve(sums: NDArray[np.floating], step: float = 1.0) -> GrowthCurve:
         if steps.size >= FEWEST and flux[k] > 0:
             spread = np.median(np.abs(steps - np.median(steps)))
             scatter[k] = MAD_TO_SIGMA * spread / np.sqrt(2) / flux[k]
-    return GrowthCurve(width, flux, scatter)
+    known = int(np.isfinite(values).any(axis=1).sum()) if values.size else 0
+    return GrowthCurve(width, flux, scatter, known)
 
 
-def best_width(curve: GrowthCurve, largest: float = np.inf) -> float | None:
+def best_width(
+    curve: GrowthCurve, largest: float = np.inf, usual: float | None = None
+) -> float | None:
     """Width of least scatter.
+
+    Widths whose scatter is above the least by no more than its own error, see
+    `GrowthCurve.tolerance`, are as good; the one nearest to the usual width is taken.
 
     Parameters
     ----------
@@ -83,6 +97,9 @@ def best_width(curve: GrowthCurve, largest: float = np.inf) -> float | None:
         Light by width.
     largest : float
         Largest width that fits, pixels.
+    usual : float, optional
+        Width that the aperture has otherwise, pixels; by default the widest of those that are as
+        good is taken.
 
     Returns
     -------
@@ -92,4 +109,6 @@ def best_width(curve: GrowthCurve, largest: float = np.inf) -> float | None:
     fits = (curve.width >= NARROWEST) & (curve.width <= largest) & np.isfinite(curve.scatter)
     if not fits.any():
         return None
-    return float(curve.width[np.argmin(np.where(fits, curve.scatter, np.inf))])
+    least = np.min(curve.scatter[fits])
+    good = curve.width[fits & (curve.scatter <= least * (1 + curve.tolerance))]
+    return float(good[-1] if usual is None else good[np.argmin(np.abs(good - usual))])
