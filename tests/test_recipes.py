@@ -109,6 +109,23 @@ def test_hooks_with_a_recipe_are_told_all_values_that_do_not_go_with_them(spectr
         assert plan.hooked
 
 
+@pytest.mark.parametrize(
+    ("kind", "skipped", "lost"),
+    [
+        ("spectra", "extract_1d", "white_light, light_curves, regressors"),
+        ("images", "tso_photometry", "regressors"),
+    ],
+)
+def test_products_that_fall_away_with_a_step_are_told(kind, skipped, lost, request):
+    observation = request.getfixturevalue(kind)
+    given = {**observation.steps, skipped: {"skip": True}}
+    text = f"{skipped} is skipped, so there is nothing for {lost}: left out"
+    plan = tso3.plan(observation.asn, given, recipe="precise")
+    assert text in plan.notes
+    assert "regressors" not in plan.products
+    assert not any("is skipped" in note for note in tso3.plan(observation.asn, given).notes)
+
+
 def test_recipe_goes_over_parameters_of_crds(own, spectra, crds_of, tmp_path):
     from crds_cache import write_parameters
 

@@ -56,6 +56,7 @@ def left_out(observation: Observation, parameters: PipelineParameters, kind: str
             continue
         if named:
             yield f"{name} has no part in {observation.exp_type}: {', '.join(named)} left out"
+    yield from _without_light_curve(parameters, kind)
     step = parameters.extract_1d
     if kind == "soss":
         table = parameters_of("extract_1d")
@@ -73,6 +74,22 @@ def left_out(observation: Observation, parameters: PipelineParameters, kind: str
             f"override_apcorr: spectra of {observation.exp_type} have no aperture correction; "
             "it is left out"
         )
+
+
+def _without_light_curve(parameters: PipelineParameters, kind: str) -> Iterable[str]:
+    """Say which products fall away because nothing is extracted that they could be made of."""
+    source = "tso_photometry" if kind == "imaging" else "extract_1d"
+    if not parameters.step(source).skip:
+        return
+    asked = ["regressors"] if kind == "imaging" else ["white_light", "light_curves", "regressors"]
+    named = [
+        name
+        for name in asked
+        if not parameters.step(name).skip
+        and any(p.startswith(f"{name}.") and _matters(p, parameters) for p in parameters.explicit)
+    ]
+    if named:
+        yield f"{source} is skipped, so there is nothing for {', '.join(named)}: left out"
 
 
 def _matters(full_name: str, parameters: PipelineParameters) -> bool:
