@@ -377,6 +377,93 @@ def test_niriss_soss_rows_must_be_those_of_the_subarray(soss, tmp_path):
     assert tso3.plan(asn, without).nints == 7
 
 
+def changed_copy(soss, folder, change):
+    """Copy an observation whose second segment was changed."""
+    shutil.copytree(soss.asn.parent, folder)
+    with fits.open(next(folder.glob("*-seg002_*_calints.fits")), mode="update") as hdus:
+        change(hdus)
+    return folder / soss.asn.name
+
+
+def without_values(hdus):
+    hdus["SCI"].data[:] = np.nan
+
+
+@pytest.mark.parametrize("atoca", [True, False])
+def test_niriss_soss_segment_without_pixels_is_nan(soss, tmp_path, atoca):
+    asn = changed_copy(soss, tmp_path / "in", without_values)
+    steps = soss_steps(soss, **QUICK | {"soss_atoca": atoca})
+    tso3.run(soss.asn, tmp_path / "good", steps)
+    if atoca:
+        steps["extract_1d"]["soss_modelname"] = "traces.fits"
+    plan = tso3.plan(asn, steps)
+    result = plan.run(tmp_path / "out")
+    (note,) = [note for note in result.notes if "no usable pixel" in note]
+    assert "-seg002_nis_calints.fits: " in note
+    assert not any("no flux at all" in note for note in result.notes)
+    with (
+        fits.open(next((tmp_path / "good").glob("*_x1dints.fits"))) as good,
+        fits.open(next((tmp_path / "out").glob("*_x1dints.fits"))) as made,
+    ):
+        for version in range(1, 7):
+            one, other = (hdus["EXTRACT1D", version].data for hdus in (good, made))
+            for name in ("FLUX", "FLUX_ERROR"):
+                if version <= 3:
+                    np.testing.assert_array_equal(other[name], one[name])
+                else:
+                    assert np.isfinite(one[name]).any() and np.isnan(other[name]).all()
+        assert made[0].header.get("TIKFACTR") == (QUICK["soss_tikfac"] if atoca else None)
+    lazily = [leaf["flux"].values for leaf in plan.x1dints.leaves if leaf.has_data]
+    assert [bool(np.isfinite(flux).any()) for flux in lazily] == [True] * 3 + [False] * 3
+    table = Table.read(next((tmp_path / "out").glob("*_whtlt.ecsv")))
+    white = np.asarray(table["whitelight_flux_order_1"])
+    assert np.isfinite(white[:4]).all() and not np.isfinite(white[4:]).any()
+    if atoca:
+        models = sorted((tmp_path / "out").glob("*SossExtractModel.fits"))
+        assert len(models) == 2 and not fits.getdata(models[1], "ORDER1").any()
+        assert fits.getdata(models[0], "ORDER1").any()
+        fitted = sorted((tmp_path / "out").glob("*AtocaSpectra.fits"))
+        assert np.isnan(fits.getdata(fitted[1], "EXTRACT1D")["FLUX"]).all()
+
+
+def test_niriss_soss_first_segment_without_pixels(soss, tmp_path):
+    shutil.copytree(soss.asn.parent, tmp_path / "in")
+    with fits.open(next((tmp_path / "in").glob("*-seg001_*_calints.fits")), "update") as hdus:
+        without_values(hdus)
+    steps = soss_steps(soss, **QUICK, subtract_background=True)
+    tso3.run(tmp_path / "in" / soss.asn.name, tmp_path / "out", steps)
+    with fits.open(next((tmp_path / "out").glob("*_x1dints.fits"))) as hdus:
+        assert hdus[0].header["TIKFACTR"] == QUICK["soss_tikfac"]
+        assert np.isnan(hdus["EXTRACT1D", 1].data["FLUX"]).all()
+        assert np.isfinite(hdus["EXTRACT1D", 4].data["FLUX"]).any()
+
+
+def test_niriss_soss_segment_that_cannot_be_modelled(soss, tmp_path):
+    def leave_little(hdus):
+        kept = hdus["SCI"].data[:, 60:90, 200:203].copy()
+        without_values(hdus)
+        hdus["SCI"].data[:, 60:90, 200:203] = kept
+
+    asn = changed_copy(soss, tmp_path / "in", leave_little)
+    steps = soss_steps(soss, **QUICK)
+    for _ in range(2):  # nothing is left that --resume could go on with
+        with pytest.raises(RunError, match=r"-seg002_nis_calints\.fits: order [12]: ") as caught:
+            tso3.plan(asn, steps).run(tmp_path / "out", scheduler="synchronous")
+        assert "\n" not in str(caught.value)
+        assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_niriss_soss_does_not_rest_on_filters_of_warnings(soss, tmp_path, monkeypatch):
+    """Those of one thread are changed by others, and an estimate may be singular."""
+    steps = soss_steps(soss, **QUICK)
+    tso3.run(soss.asn, tmp_path / "filtered", steps)
+    for name in ("filterwarnings", "simplefilter"):
+        monkeypatch.setattr(f"warnings.{name}", lambda *_, **__: None)
+    tso3.plan(soss.asn, steps).run(tmp_path / "unfiltered", scheduler="synchronous")
+    monkeypatch.undo()
+    assert contents(tmp_path / "filtered") == contents(tmp_path / "unfiltered")
+
+
 PEAK = """
 import json, resource, sys
 import tso3dask as tso3

@@ -317,9 +317,11 @@ def _new_x1dints(
     attributes: dict[str, Any] = {}
     if plan.parameters.white_light.skip:
         attributes["meta.cal_step.white_light"] = "SKIPPED"
-    first = plan.tables[0][0].soss
-    if first is not None:
-        attributes |= first.metadata  # not all of them are keywords, which are blended
+    # Not all of them are keywords, which are blended; a segment without pixels has fewer.
+    known = [member.soss.metadata for member, _ in plan.tables if member.soss is not None]
+    if known:
+        fullest: dict[str, Any] = max(known, key=len)
+        attributes |= fullest
     if not association.asn_id:
         attributes["meta.asn.table_name"] = association.table_name
     elif association.table_name is None:

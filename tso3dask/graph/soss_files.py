@@ -34,9 +34,9 @@ class FittedFile(StepFile):
 
     @property
     def tables(self) -> tuple[FittedTable, ...]:
-        """Tables of an integration; those of its orders as long as the member is not prepared."""
+        """Tables of an integration; one for each order where nothing is prepared or modelled."""
         setup = self.member.soss
-        if setup.prepared is not None:
+        if setup.prepared is not None and setup.prepared.fitted:
             return setup.prepared.fitted
         return tuple(FittedTable(o.spectral_order, o.wavelength) for o in setup.orders)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "PreparationError",
     "SegmentExtraction",
     "SossJob",
     "extract_orders",
@@ -63,6 +64,10 @@ NOTE_LENGTH = 200
 AnyOutline = TypeVar("AnyOutline", bound="Outline")
 
 
+class PreparationError(RunError):
+    """The orders of a segment cannot be modelled, however often it is tried."""
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentExtraction:
     """What the tasks of a segment share.
@@ -81,6 +86,8 @@ class SegmentExtraction:
         What the stages of the program need, as ``summary`` and ``median``.
     saves : bool
         Whether images of models and fitted spectra are wanted beside the extracted ones.
+    empty : bool
+        Whether no pixel of the boxes is usable: nothing is modelled, and all spectra are NaN.
     """
 
     factors: dict[int, tuple[int, np.ndarray | None]]
@@ -89,6 +96,14 @@ class SegmentExtraction:
     weights: dict[int, np.ndarray] = field(default_factory=dict)
     model: Any = None
     saves: bool = False
+    empty: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know."""
+        if self.empty:
+            return ("no usable pixel within the boxes of its orders: its spectra are NaN",)
+        return () if self.model is None else self.model.notes
 
     @property
     def most(self) -> int | None:
@@ -98,7 +113,7 @@ class SegmentExtraction:
     @property
     def fitted(self) -> tuple[FittedTable, ...]:
         """Tables of the spectra that are fitted to an integration, if they are wanted."""
-        columns = self.model.fitted_columns() if self.saves else {}
+        columns = self.model.fitted_columns() if self.saves and not self.empty else {}
         return tuple(
             FittedTable(order, wave[there]) for (order, _), (wave, there) in columns.items()
         )
@@ -134,6 +149,11 @@ class SegmentExtraction:
             sizes = {order: size for order, (size, _) in self.factors.items()}
             boxes = extract_boxes(ready, self.weights, sizes)
             found = {o: (s.flux, s.flux_error, s.npixels) for o, s in boxes.items()}
+            if self.saves and save:
+                nothing = np.zeros(ready.image.shape)
+                saved = self._images(dict.fromkeys(self.factors, nothing), self.weights)
+                for i, (size, _) in enumerate(self.factors.values()):
+                    saved[f"flux_{i}"] = np.full((len(nothing), size), np.nan)
         else:
             solved = self.model.solve(ready.image, ready.error, models=self.saves and save)
             notes = list(solved.notes)
@@ -150,17 +170,25 @@ class SegmentExtraction:
                 out[f"{name}_{order}_rate"] = rate
                 out[f"{name}_{order}"] = rate if factor is None else rate * factor
             out[f"NPIXELS_{order}"] = out[f"NPIXELS_{order}_rate"] = npixels
-            for i in np.flatnonzero(~np.isfinite(flux).any(axis=1)):
-                notes.append((int(i), f"order {order}: no flux at all"))
+            if not self.empty:
+                dark = np.flatnonzero(~np.isfinite(flux).any(axis=1))
+                notes += [(int(one), f"order {order}: no flux at all") for one in dark]
         return out, notes
+
+    @staticmethod
+    def _images(
+        models: Mapping[int, np.ndarray], boxes: Mapping[int, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        out = {}
+        for order, images in models.items():
+            out[f"model_{order}"] = images
+            weights = boxes[order].astype(np.float32)
+            out[f"aperture_{order}"] = np.broadcast_to(weights, images.shape)
+        return out
 
     def _saved(self, solved: Any) -> dict[str, np.ndarray]:
         """Models, boxes and fitted spectra, as files of them are given."""
-        out = {}
-        for order, images in solved.models.items():
-            out[f"model_{order}"] = images
-            weights = self.model.apertures[order].astype(np.float32)
-            out[f"aperture_{order}"] = np.broadcast_to(weights, images.shape)
+        out = self._images(solved.models, self.model.apertures)
         columns = self.model.fitted_columns() if solved.fitted else {}
         for i, (part, (_, fluxes)) in enumerate(solved.fitted.items()):
             out[f"flux_{i}"] = fluxes[:, columns[part][1]]
@@ -226,23 +254,26 @@ def prepare_extraction(
 
     Raises
     ------
-    RunError
+    PreparationError
         If the orders cannot be modelled; it names the segment.
     """
     factors = {o.spectral_order: (o.wavelength.size, o.factor) for o in setup.orders}
     background = bool(setup.parameters.subtract_background)
     known = dict(constants)
-    if not setup.models:
-        weights = {item.spectral_order: item.weights for item in setup.orders}
-        return SegmentExtraction(factors, background, known, weights)
+    summary = known["summary"]
+    weights = {item.spectral_order: item.weights for item in setup.orders}
+    inside = np.logical_or.reduce([image > 0 for image in weights.values()])
+    empty = not (inside & ~summary.unusable).any()
+    if empty or not setup.models:
+        saves = setup.saves and empty
+        return SegmentExtraction(factors, background, known, weights, saves=saves, empty=empty)
     from tso3dask.ops.soss.prepare import prepare_mean
 
-    summary = known["summary"]
     typical = prepare_mean(summary, background)
     try:
         model = _model(setup, typical.image[0], summary)
     except RunError as error:
-        raise RunError(f"{path}: {error}") from error
+        raise PreparationError(f"{path}: {error}") from error
     return SegmentExtraction(factors, background, known, model=model, saves=setup.saves)
 
 
@@ -298,8 +329,8 @@ def keep_extraction(extraction: SegmentExtraction, journal: Journal, name: str) 
     model = extraction.model
     path = journal.keep(name, extraction)
     if model is None:
-        return PreparedSegment(path, None, None, ())
-    return PreparedSegment(path, model.factors[1], model.grid, model.notes, extraction.fitted)
+        return PreparedSegment(path, None, None, extraction.notes)
+    return PreparedSegment(path, model.factors[1], model.grid, extraction.notes, extraction.fitted)
 
 
 def taken_extraction(path: str) -> SegmentExtraction:
@@ -413,6 +444,12 @@ def prepared_plan(
     -------
     Outline
         The plan itself where nothing is to be prepared.
+
+    Raises
+    ------
+    PreparationError
+        If the orders of a member cannot be modelled. The journal is gone then: going on with the
+        run would fail in the same way.
     """
     waiting = [m for m in plan.members if m.soss is not None]
     if not waiting:
@@ -439,8 +476,13 @@ def prepared_plan(
         keys.append(f"kept-{label}")
         graph[keys[-1]] = (keep_extraction, key, journal, f"model-{member.label}")
     options = {"scheduler": scheduler, "workers": workers or plan.budget.workers}
+    try:
+        prepared = compute(graph, keys, **options)
+    except PreparationError:
+        journal.remove()
+        raise
     members, notes = list(plan.members), list(plan.notes)
-    for member, found in zip(waiting, compute(graph, keys, **options), strict=True):
+    for member, found in zip(waiting, prepared, strict=True):
         assert member.soss is not None
         members[member.index] = replace(member, soss=replace(member.soss, prepared=found))
         notes += [f"{member.segment.path.name}: {note}" for note in found.notes]

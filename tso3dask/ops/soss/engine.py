@@ -329,7 +329,10 @@ def build_design(
         part_grid = grid[slice(*limits)]
         convolution = kernel
         if isinstance(kernel, ResolutionKernel):
-            convolution = convolution_matrix(kernel, grid, limits)
+            try:
+                convolution = convolution_matrix(kernel, grid, limits)
+            except RunError as error:
+                raise RunError(f"order {order.order}: {error}") from error
         assert convolution is None or isinstance(convolution, RunMatrix)
         parts.append(
             OrderDesign(

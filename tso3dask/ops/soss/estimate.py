@@ -77,10 +77,14 @@ def estimate_order1(
     spectrum = np.full(model.columns, np.nan)
     # Nothing regularises this system, and next to pixels left out it may be singular: the same
     # operations as in the field's pipeline, so that rounding gives the same answer.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", category=MatrixRankWarning)
-        try:
+    # The warning is of no use: other threads may change at any time what becomes of warnings.
+    if seen.size:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MatrixRankWarning)
             spectrum[seen] = spsolve(normal, right[seen])
-        except MatrixRankWarning:
+        if np.isnan(spectrum[seen]).all():
             spectrum[seen] = lsqr(normal, right[seen])[0]
-    return flux_spline(design.grid_of(0), spectrum), cleaned
+    try:
+        return flux_spline(design.grid_of(0), spectrum), cleaned
+    except RunError as error:
+        raise RunError(f"order 1: {error}") from error
