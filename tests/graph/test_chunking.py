@@ -189,6 +189,22 @@ def test_the_refusal_says_how_much_is_needed():
     )
 
 
+def refusal(limit, **sizes):
+    with pytest.raises(InputError) as caught:
+        make_budget(plane=10**7, stored=3 * 10**7, workers=1, memory_limit=limit, **sizes)
+    return str(caught.value).partition(" MB; ")[2]
+
+
+def test_the_refusal_advises_what_helps():
+    least = BASE_MEMORY + task_memory(10**7, 3 * 10**7, 3, 1, 0)
+    assert refusal(least, window=25) == "raise the limit or lower rolling_window_width"
+    assert refusal(least - 1, window=25) == "raise the limit"
+    before = {"window": 25, "before": 10**9}
+    assert refusal("1.2GB", **before) == "raise the limit"
+    less = {"skip the start": {"before": 0}, "share": {"shared": 0}}
+    assert refusal("1.2GB", **before, alternatives=less) == "raise the limit or skip the start"
+
+
 def test_without_a_limit_the_smallest_plan_is_made_whatever_it_needs():
     budget = make_budget(plane=8 * 2048**2, stored=24 * 2048**2, window=101)
     assert (budget.workers, budget.sub_block) == (1, 1)

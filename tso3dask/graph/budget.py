@@ -8,6 +8,7 @@ from tso3dask.config import PipelineParameters
 from tso3dask.graph.chunking import Budget, make_budget
 from tso3dask.graph.modelled import needs_model
 from tso3dask.graph.outline import mode_of
+from tso3dask.graph.soss import models
 from tso3dask.graph.soss_fill import FLAGGED_AT_A_TIME, TILE_BYTES
 from tso3dask.io.observation import Observation
 from tso3dask.ops.soss.infill import HALO
@@ -99,15 +100,22 @@ def plan_budget(
         model, making = (
             a * pixels + b * largest.nx for a, b in (MODEL_BYTES, PREPARING_MODEL_BYTES)
         )
-        modelled = bool(parameters.extract_1d.soss_atoca)
+        modelled = models(parameters.extract_1d)
+        boxes = {"shared": 32 * pixels, "before": 6 * TILE_BYTES}
+        without = "give soss_atoca=False with soss_bad_pix=masking"
         orders = {
             "most": FLAGGED_AT_A_TIME,
             "kept": 9 * pixels,  # filled values and errors, and a mask
-            "shared": model if modelled else 32 * pixels,
-            "before": max(making if modelled else 0, 6 * TILE_BYTES),
+            **boxes,
             "fewest": SOSS_SUB_BLOCK,
             "default_limit": SOSS_LIMIT,
         }
+        if modelled:
+            orders |= {
+                "shared": model,
+                "before": max(making, 6 * TILE_BYTES),
+                "alternatives": {without: boxes},
+            }
     return make_budget(
         plane=plane,
         stored=stored,

@@ -7,7 +7,7 @@ streams through its range a few integrations at a time. Memory wins over chunk s
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -26,6 +26,9 @@ TASK_BYTES = 256 * 10**6
 
 SUB_BLOCK_BYTES = 24 * 10**6
 """Stored bytes of a sub-block by default, as far as `SUB_BLOCK_ROWS` allow."""
+
+NARROW_WINDOW = 3
+"""Width of the narrowest rolling median that is advised."""
 
 SUB_BLOCK_ROWS = (8, 1024)
 """Fewest and most integrations of a sub-block by default: each costs a fixed time, and the window
@@ -134,6 +137,7 @@ def make_budget(
     before: int = 0,
     fewest: int = 1,
     default_limit: int = DEFAULT_LIMIT,
+    alternatives: Mapping[str, Mapping[str, int]] | None = None,
     memory_limit: str | int | None = None,
     workers: int | None = None,
     separate_processes: bool = False,
@@ -152,6 +156,9 @@ def make_budget(
         Sub-block that fewer workers are better than a smaller one.
     default_limit : int
         Limit where none is given.
+    alternatives : mapping, optional
+        What a user may do about a limit that is too small, and the arguments `window`, `shared`
+        and `before` that would be other ones then; told where it is enough.
     memory_limit : str or int, optional
         Limit for the process tree.
     workers : int, optional
@@ -177,10 +184,7 @@ def make_budget(
     while True:
         per_task = task_memory(plane, stored, window, sub_block, constants, most, kept)
         for count in range(wanted, 0, -1):
-            processes = count if separate_processes else 1
-            bases = count + 1 if separate_processes else 1
-            running = processes * shared + count * per_task
-            projected = BASE_MEMORY * bases + max(running, before)
+            projected = _run_memory(count, per_task, shared, before, separate_processes)
             if projected <= limit and (count == wanted or sub_block <= fewest):
                 return Budget(limit, count, sub_block, per_task, projected)
         if sub_block == 1:
@@ -188,10 +192,24 @@ def make_budget(
         sub_block //= 2
     if memory_limit is None:
         return Budget(limit, 1, 1, per_task, projected)
+    ways = ["raise the limit"]
+    narrow = {"lower rolling_window_width": {"window": min(window, NARROW_WINDOW)}}
+    for way, changed in {**narrow, **(alternatives or {})}.items():
+        sizes = {"window": window, "shared": shared, "before": before, **changed}
+        task = task_memory(plane, stored, sizes["window"], 1, constants, most, kept)
+        least = _run_memory(1, task, sizes["shared"], sizes["before"], separate_processes)
+        if least <= limit:
+            ways.append(way)
     raise InputError(
         f"memory limit {limit / 1e6:.3g} MB is too small: one worker with one integration at a "
-        f"time needs {projected / 1e6:.0f} MB; raise the limit or lower rolling_window_width"
+        f"time needs {projected / 1e6:.0f} MB; {' or '.join(ways)}"
     )
+
+
+def _run_memory(workers: int, per_task: int, shared: int, before: int, apart: bool) -> int:
+    """Projected bytes of a run with so many tasks at a time, `apart` in processes of their own."""
+    running = (workers if apart else 1) * shared + workers * per_task
+    return BASE_MEMORY * (workers + 1 if apart else 1) + max(running, before)
 
 
 def chunk_sizes(
