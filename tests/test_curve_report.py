@@ -110,6 +110,39 @@ def test_growth_curve_has_its_panel():
     np.testing.assert_allclose(axis.lines[0].get_ydata(), 1e3 / width)
 
 
+def test_legend_and_panel_have_the_same_scatter():
+    one = curves(400)
+    figure = draw_curves(CurveLook(QuickLook("p"), [one]))
+    legend = axes_of(figure)["Relative flux (%)"].get_legend()
+    assert "median" in legend.get_title().get_text()
+    told = [float(t.get_text().split()[-2].replace(",", "")) for t in legend.get_texts()]
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[-1].lines}
+    drawn = [lines["not replaced"][0], lines["light curve"][0]]
+    np.testing.assert_allclose(told, drawn, atol=0.51)
+
+
+def test_curves_that_coincide_are_drawn_once():
+    one = curves()
+    one.raw = one.channel.flux + 1e-6
+    figure = draw_curves(CurveLook(QuickLook("p"), [one]))
+    assert len(axes_of(figure)["Relative flux (%)"].get_legend().get_texts()) == 1
+    assert "not replaced" not in [line.get_label() for line in figure.axes[-1].lines]
+
+
+def test_panels_of_zeros_are_left_out_and_small_backgrounds_have_a_power_of_ten():
+    one = curves()
+    one.regressors["replaced_fraction"] = np.zeros(60)
+    one.regressors["background"] = 2e-5 + 1e-6 * np.random.default_rng(0).normal(size=60)
+    one.background_unit = "DN/s"
+    figure = draw_curves(CurveLook(QuickLook("p"), [one]))
+    axes = axes_of(figure)
+    assert "Replaced\n(% of target)" not in axes
+    axis = axes["Background\n($10^{-6}$ DN/s)"]
+    assert 15 < np.median(axis.lines[0].get_ydata()) < 25
+    figure.canvas.draw()
+    assert axis.yaxis.get_offset_text().get_text() == ""
+
+
 def test_nothing_known_but_the_light_curve():
     one = curves()
     one.raw = one.error = one.spectral = one.edges = None
@@ -134,6 +167,9 @@ def test_figure_of_a_run(kind, request, tmp_path):
         assert one.raw.size == size and np.nanmax(one.channel.flux - one.raw) > 0
         assert all(values.size == size for values in one.regressors.values())
         assert {"shift_y", "replaced_fraction"} <= set(one.regressors)
+        if kind == "images":
+            error = result.tables["phot"]["net_aperture_sum_err"][0]
+            np.testing.assert_array_equal(one.error, error)
         if kind == "detectors":
             assert one.spectral.shape == (size, len(one.edges)) and one.error.size == size
     assert draw_curves(found).axes

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tso3dask.curvelook import CurveLook, Curves
-from tso3dask.ops.allan import allan_deviation, relative_curve, successive_scatter
+from tso3dask.ops.allan import allan_deviation, relative_curve
 from tso3dask.report import (
     COLOURS,
     TimeAxis,
     limits_of,
+    power_of_ten,
     relative_change,
     save_figure,
     time_axis_of,
@@ -65,7 +66,7 @@ def draw_curves(look: CurveLook) -> Figure:
 
     time = time_axis_of([curves.channel for curves in look.curves])
     spectral = [curves for curves in look.curves if curves.spectral is not None]
-    names = [n for n in _LABELS if any(n in curves.regressors for curves in look.curves)]
+    names = [n for n in _LABELS if any(np.any(_known(curves, n)) for curves in look.curves)]
     heights = [2.6, *[3.4] * len(spectral), *[0.85] * len(names)]
     height = 1.0 + 1.1 * sum(heights)
     figure = Figure(figsize=(13, height), layout="constrained")
@@ -114,6 +115,28 @@ def _name(curves: Curves, text: str) -> str:
     return f"{curves.channel.label} {text}".strip()
 
 
+def _known(curves: Curves, name: str) -> Array:
+    """Values of a regressor that are known; none where it was not measured."""
+    values = np.asarray(curves.regressors.get(name, ()), float)
+    return values[np.isfinite(values)]
+
+
+def _scatter_of(flux: Array) -> float:
+    """Relative scatter between neighbouring integrations, as in the panel of the scatter."""
+    known = allan_deviation(relative_curve(flux), np.ones(1, np.int64))
+    return float(known.scatter[0]) if known.size.size else np.nan
+
+
+def _raw_of(curves: Curves) -> Array | None:
+    """Light curve without replacement, where it can be told from the light curve."""
+    if curves.raw is None:
+        return None
+    away = np.abs(relative_curve(curves.raw) - relative_curve(curves.channel.flux))
+    away = away[np.isfinite(away)]
+    seen = 0.1 * np.nan_to_num(_scatter_of(curves.channel.flux))
+    return curves.raw if np.any(away > seen) else None
+
+
 def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
     """Light curves over their medians, one above the other for several detectors."""
     low, high, step = np.inf, -np.inf, 0.0
@@ -126,16 +149,25 @@ def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
     factor, unit = (100.0, "%") if step > 5e-3 else (1e6, "ppm")
     for i, (curves, (light, limits)) in enumerate(zip(found, pairs, strict=True)):
         x, offset = time.of(curves.channel), i * step
-        if curves.raw is not None:
-            raw = relative_change(curves.raw)
-            text = f"not replaced, {1e6 * successive_scatter(raw):,.0f} ppm"
-            _points(axis, x, (raw + offset) * factor, _GREY, _name(curves, text))
-        text = f"{1e6 * successive_scatter(light):,.0f} ppm"
+        raw = _raw_of(curves)
+        if raw is not None:
+            text = f"not replaced, {1e6 * _scatter_of(raw):,.0f} ppm"
+            changed = relative_change(raw) + offset
+            _points(axis, x, changed * factor, _GREY, _name(curves, text))
+        text = f"{1e6 * _scatter_of(curves.channel.flux):,.0f} ppm"
         _points(axis, x, (light + offset) * factor, COLOURS[i % len(COLOURS)], _name(curves, text))
         low, high = min(low, limits[0] + offset), max(high, limits[1] + offset)
     axis.set_ylim(low * factor, (high + 0.3 * (high - low)) * factor)
     axis.set_ylabel(f"Relative flux ({unit})")
-    axis.legend(loc="upper right", ncols=2, fontsize=8, markerscale=1.5, framealpha=0.85)
+    axis.legend(
+        loc="upper right",
+        ncols=2,
+        fontsize=8,
+        markerscale=1.5,
+        framealpha=0.85,
+        title=r"1.4826 median |difference of neighbours| / $\sqrt{2}$",
+        title_fontsize=7,
+    )
 
 
 def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
@@ -171,16 +203,22 @@ def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
 
 def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) -> None:
     share = name.endswith("fraction")
+    power = 0 if share else power_of_ten([_known(curves, name) for curves in found])
+    factor = 100.0 if share else 10.0**-power
     ranges = []
     for i, curves in enumerate(found):
         if name not in curves.regressors:
             continue
-        values = np.asarray(curves.regressors[name], float) * (100 if share else 1)
+        values = factor * np.asarray(curves.regressors[name], float)
         _points(axis, time.of(curves.channel), values, COLOURS[i % len(COLOURS)])
         ranges.append(limits_of(values[np.isfinite(values)]))
     if ranges and not share:
         axis.set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
-    axis.set_ylabel(_LABELS[name], fontsize=8)
+    label, _, unit = _LABELS[name].partition("\n")
+    unit = found[0].background_unit if name == "background" else unit.strip("()")
+    scaled = " ".join(part for part in (f"$10^{{{power}}}$" if power else "", unit) if part)
+    axis.set_ylabel(f"{label}\n({scaled})" if scaled else label, fontsize=8)
+    axis.ticklabel_format(axis="y", useOffset=False, style="plain")
     axis.tick_params(axis="y", labelsize=8)
 
 
@@ -188,8 +226,9 @@ def _draw_allan(axis: Axes, found: list[Curves]) -> None:
     """Scatter between neighbouring bins against their size, with the line of white noise."""
     for i, curves in enumerate(found):
         colour = COLOURS[i % len(COLOURS)]
-        if curves.raw is not None:
-            raw = allan_deviation(relative_curve(curves.raw))
+        unreplaced = _raw_of(curves)
+        if unreplaced is not None:
+            raw = allan_deviation(relative_curve(unreplaced))
             label = _name(curves, "not replaced") if i == 0 else None
             axis.plot(raw.size, 1e6 * raw.scatter, color=_GREY, marker=".", lw=1, label=label)
         light = relative_curve(curves.channel.flux)

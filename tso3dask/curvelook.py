@@ -33,6 +33,8 @@ class Curves:
         ``(channel, 2)`` wavelengths of the channels, micrometres.
     regressors : dict of ndarray
         ``(row,)`` by name.
+    background_unit : str
+        Unit of the regressor ``background``.
     growth : GrowthCurve or None
         Scatter against the width of the aperture.
     """
@@ -43,6 +45,7 @@ class Curves:
     spectral: Array | None = None
     edges: Array | None = None
     regressors: dict[str, Array] = field(default_factory=dict)
+    background_unit: str = ""
     growth: Any = None
 
 
@@ -84,9 +87,10 @@ def curve_look(plan: Any, result: Any, look: QuickLook) -> CurveLook | None:
         curves = Curves(
             channel,
             raw=_raw(channel, rows),
-            error=_joined(rows, f"white_error{ending}"),
+            error=_error(plan, result, channel, rows, ending),
             spectral=_joined(rows, f"channels{ending}"),
             growth=result.growth.get(chosen[0].segment.detector),
+            background_unit=str(chosen[0].segment.get("BUNIT") or ""),
         )
         if curves.spectral is not None:
             curves.edges = plan.channels[chosen[0].segment.detector, channel.order]
@@ -102,6 +106,17 @@ def _joined(rows: list[dict[str, Array]], name: str) -> Array | None:
     if any(name not in values for values in rows):
         return None
     return np.concatenate([values[name] for values in rows])
+
+
+def _error(
+    plan: Any, result: Any, channel: Channel, rows: list[dict[str, Array]], ending: str
+) -> Array | None:
+    """Error of the white light, or of the net flux in the aperture."""
+    if "net_aperture_sum_err" not in result.tables.get("phot", ()):
+        return _joined(rows, f"white_error{ending}")
+    error = np.asarray(result.tables["phot"]["net_aperture_sum_err"][0], dtype=float)
+    starts = np.cumsum([0, *(member.segment.nints for member in plan.members)])
+    return np.concatenate([error[starts[i] : starts[i + 1]] for i in channel.members])
 
 
 def _raw(channel: Channel, rows: list[dict[str, Array]]) -> Array | None:

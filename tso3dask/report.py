@@ -23,6 +23,7 @@ __all__ = [
     "TimeAxis",
     "draw_quicklook",
     "limits_of",
+    "power_of_ten",
     "relative_change",
     "save_figure",
     "save_quicklook",
@@ -298,7 +299,7 @@ def limits_of(values: Array) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _power(fluxes: list[Array]) -> int:
+def power_of_ten(fluxes: list[Array]) -> int:
     """Power of ten that fluxes are shown in: 0 for numbers of a few digits, else a third one."""
     finite = np.concatenate([flux[np.isfinite(flux)] for flux in fluxes])
     largest = np.abs(finite).max() if finite.size else 0.0
@@ -308,7 +309,7 @@ def _power(fluxes: list[Array]) -> int:
 
 
 def _draw_raw(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]) -> None:
-    power = _power([channel.flux for channel in channels])
+    power = power_of_ten([channel.flux for channel in channels])
     for channel, index in zip(channels, indices, strict=True):
         _points(axis, time.of(channel), channel.flux / 10.0**power, index, medians=False)
     first = channels[0]
