@@ -15,7 +15,7 @@ from tso3dask.graph import soss_fill
 from tso3dask.graph.program import Program, Source
 from tso3dask.graph.soss import SossReferences, soss_setup
 from tso3dask.graph.soss_fill import FillInTime, filled_stream, summary_prologue
-from tso3dask.graph.soss_tasks import prepare_extraction
+from tso3dask.graph.soss_segment import prepare_extraction
 from tso3dask.graph.stages import Match, flag_stage, median_prologue
 from tso3dask.io.segment import open_segment
 from tso3dask.io.soss_references import read_pastasoss, read_photom, read_specprofile

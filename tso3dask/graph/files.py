@@ -281,7 +281,7 @@ def columns_of_spectra(
     """Columns that tasks put into a table of spectra, as they name them and as the table does."""
     ending = "" if spectrum is None else spectrum.ending
     if ending:
-        from tso3dask.graph.soss_tasks import COLUMNS
+        from tso3dask.graph.soss_segment import COLUMNS
 
         rate = "" if calibrated else "_rate"
         return tuple((f"{name}{ending}{rate}", name) for name in COLUMNS)

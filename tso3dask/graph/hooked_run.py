@@ -16,7 +16,8 @@ from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.extraction import DynamicSpectrum, SpectrumJob
 from tso3dask.graph.files import columns_of_spectra
-from tso3dask.graph.soss_tasks import COLUMNS, SossJob, taken_extraction
+from tso3dask.graph.soss_segment import COLUMNS
+from tso3dask.graph.soss_tasks import SossJob, taken_extraction
 from tso3dask.io.journal import ChunkResult, Journal
 from tso3dask.ops.dq import OUTLIER
 

@@ -47,7 +47,7 @@ class HookedMember:
     extracted : Dataset or None
         Pixels of NIRISS SOSS that spectra are extracted from.
     shared : str or None
-        Key of what their tasks share, a `tso3dask.graph.soss_tasks.SegmentExtraction`.
+        Key of what their tasks share, a `tso3dask.graph.soss_segment.SegmentExtraction`.
     rates, orders : mapping of int to Dataset
         Spectra of NIRISS SOSS by order, before and after their calibration.
     series : mapping of DataArray

@@ -142,7 +142,7 @@ class PreparedSegment:
     Attributes
     ----------
     path : str
-        File with the `tso3dask.graph.soss_tasks.SegmentExtraction`.
+        File with the `tso3dask.graph.soss_segment.SegmentExtraction`.
     tikhonov_factor : float or None
         Regularisation of orders 1 and 2; None if nothing is modelled.
     grid : ndarray or None

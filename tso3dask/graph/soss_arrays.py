@@ -15,8 +15,8 @@ import numpy as np
 from tso3dask.graph.program import Block
 from tso3dask.graph.soss import SossSetup
 from tso3dask.graph.soss_fill import tile_rows
+from tso3dask.graph.soss_segment import prepare_extraction
 from tso3dask.graph.soss_store import STORED
-from tso3dask.graph.soss_tasks import prepare_extraction
 
 __all__ = ["Rows", "array_prologue", "filled_rows", "rows_with_neighbours"]
 

@@ -7,8 +7,8 @@ from typing import Any
 from tso3dask.graph.hooked_run import chunk_keys
 from tso3dask.graph.hooks import HookedMember
 from tso3dask.graph.outline import Member
+from tso3dask.graph.soss_segment import prepare_extraction
 from tso3dask.graph.soss_store import STORED, store_arrays, stored_summary
-from tso3dask.graph.soss_tasks import prepare_extraction
 
 __all__ = ["hooked_prologue"]
 

@@ -20,7 +20,8 @@ from tso3dask.graph.program import Program
 from tso3dask.graph.soss import SossSetup, needed_references, soss_setups
 from tso3dask.graph.soss_arrays import array_prologue, filled_rows, rows_with_neighbours
 from tso3dask.graph.soss_fill import pixelwise
-from tso3dask.graph.soss_tasks import SegmentExtraction, SossJob, in_pieces, soss_prologue
+from tso3dask.graph.soss_segment import SegmentExtraction
+from tso3dask.graph.soss_tasks import SossJob, in_pieces, soss_prologue
 from tso3dask.graph.stages import median_prologue
 from tso3dask.io.bestrefs import find_references
 from tso3dask.io.segment import Segment
