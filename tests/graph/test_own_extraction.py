@@ -49,6 +49,21 @@ def test_each_has_an_effect(small):
         assert not np.array_equal(flux(**{"bkg_regions": "-9 -5 5 14"} | changed), usual)
 
 
+def test_a_width_that_is_cut_or_overlaps_the_background_is_told(small):
+    def notes(width):
+        plan = tso3.plan(
+            small.asn, chosen(small, aperture_width=width, bkg_regions="-9 -3.5 3.5 9")
+        )
+        return " ".join(note for note in plan.notes if "aperture_width" in note)
+
+    assert notes(5.5) == ""
+    assert "aperture_width=8 overlaps the background regions" in notes(8)
+    assert "beyond the array" not in notes(8)
+    assert "aperture_width=24 reaches beyond the array" in notes(24)
+    with pytest.raises(InputError, match=r"aperture_width=300: the array has \d+ pixels across"):
+        notes(300)
+
+
 def test_background_regions_off_the_array_are_refused(small):
     with pytest.raises(InputError, match=r"calints\.fits.*bkg_regions '-90 -80' hold no pixel"):
         tso3.plan(small.asn, chosen(small, bkg_regions="-90 -80"))
