@@ -170,7 +170,11 @@ def test_the_pipeline_class_takes_a_recipe(own, spectra, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("precize", None, r"unknown recipe 'precize'. Did you mean 'precise'\? Known: jwst, pre"),
+        (
+            "precisely",
+            None,
+            r"unknown recipe 'precisely'. Did you mean 'precise'\? Known: jwst, pre",
+        ),
         ("no.toml", None, "recipe no.toml: cannot be read"),
         (None, "[every", "not valid TOML"),
         (None, "[all.photom]\nskip = true", "unknown section 'all'"),

@@ -184,8 +184,8 @@ def test_stages_that_are_not_there(spectra):
     plan = tso3.plan(spectra.asn, spectra.steps)
     with pytest.raises(InputError, match="pixel_replace is skipped"):
         plan.replaced  # noqa: B018
-    with pytest.raises(InputError, match="stage is 'flaged'"):
-        lazy.member_datasets(plan, stage="flaged")
+    with pytest.raises(InputError, match="stage is 'flags'"):
+        lazy.member_datasets(plan, stage="flags")
 
 
 # --- what headers settle -------------------------------------------------------------------------
