@@ -18,3 +18,23 @@ def no_pixels(monkeypatch):
 
     monkeypatch.setattr(ArraySpec, "read", read)
     monkeypatch.setattr(ArraySpec, "read_region", None)
+
+
+@pytest.fixture(autouse=True)
+def values_of_expressions(monkeypatch):
+    """Compute arrays that are dask expressions before xarray turns them into values.
+
+    xarray does not do so by itself yet where ``DASK_ARRAY__QUERY_PLANNING`` is on.
+    """
+    import dask
+    import dask.array as da
+    import xarray as xr
+
+    if not dask.config.get("array.query-planning", False):
+        return
+    plain = xr.Variable.values
+
+    def values(variable):
+        return plain.fget(variable.compute() if isinstance(variable._data, da.Array) else variable)
+
+    monkeypatch.setattr(xr.Variable, "values", property(values, plain.fset))
