@@ -357,7 +357,7 @@ def spectra_of(
                 f"{segment.path}: the dataset has no 'var_rnoise', which "
                 "optimize_psf_location needs; set it to False"
             )
-        first = dataset[["sci", "var_rnoise"]].isel(integration=[0]).compute()
+        first = dataset[["sci", "var_rnoise"]].isel(integration=slice(0, 1)).compute()
         arrays = {
             str(name): first[name].transpose("integration", "y", "x").values for name in first
         }
