@@ -48,9 +48,10 @@ def _libyaml() -> Iterator[None]:
     """Let ``yaml.safe_load`` use libyaml, where PyYAML was built with it."""
     import yaml
 
-    own: Any = yaml.SafeLoader
-    yaml.SafeLoader = getattr(yaml, "CSafeLoader", own)  # type: ignore[misc]
+    module: Any = yaml
+    own = module.SafeLoader
+    module.SafeLoader = getattr(module, "CSafeLoader", own)
     try:
         yield
     finally:
-        yaml.SafeLoader = own  # type: ignore[misc]
+        module.SafeLoader = own
