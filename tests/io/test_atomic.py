@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from tso3dask.errors import RunError
@@ -50,3 +53,35 @@ def test_space_is_checked_before_writing(tmp_path):
     atomic.check_space(tmp_path, 1, "a")
     with pytest.raises(RunError, match=r"a_crfints.*GB free; give another"):
         atomic.check_space(tmp_path, 10**18, "a_crfints.fits")
+
+
+def test_a_file_that_is_laid_out_is_filled_finished_or_removed(tmp_path):
+    part, final = tmp_path / ".a.run.part", tmp_path / "a"
+    with atomic.laid_out(part) as descriptor:
+        os.ftruncate(descriptor, 4)
+    for place in (2, 0):
+        with atomic.opened(part) as descriptor:
+            os.pwrite(descriptor, b"xy", place)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(descriptor)
+    with pytest.raises(RunError, match="has 4 bytes, expected 5; run it again"):
+        atomic.UnfinishedFile(str(part), 5).finish(final)
+    assert atomic.UnfinishedFile(str(part), 4).finish(final) == final
+    assert final.read_bytes() == b"xyxy"
+    with pytest.raises(RunError, match="cannot be written"), atomic.opened(part):
+        pass
+    atomic.UnfinishedFile(str(final), 4).abort()
+    assert names(tmp_path) == []
+
+
+def test_errors_of_the_disk_are_told_with_the_file(tmp_path):
+    part = tmp_path / ".a.run.part"
+    part.write_bytes(b"1234")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    told = r"a\.run\.part: cannot be written \(No space"
+    with pytest.raises(RunError, match=told), atomic.opened(part):
+        raise full
+    assert part.read_bytes() == b"1234"
+    with pytest.raises(RunError, match=told), atomic.laid_out(part):
+        raise full
+    assert names(tmp_path) == []

@@ -8,17 +8,20 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tso3dask.errors import InputError, RunError
 
 __all__ = [
+    "UnfinishedFile",
     "atomic_path",
     "check_space",
     "commit",
     "discard",
     "laid_out",
     "new_run_id",
+    "opened",
     "part_path",
     "stale_parts",
     "whole_part",
@@ -112,6 +115,25 @@ def laid_out(part: str | os.PathLike[str]) -> Iterator[int]:
         raise
 
 
+@contextlib.contextmanager
+def opened(part: str | os.PathLike[str]) -> Iterator[int]:
+    """Open an unfinished file that is laid out and yield its descriptor, to write rows to.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
+    try:
+        descriptor = os.open(part, os.O_WRONLY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RunError(f"{part}: cannot be written ({error.strerror})") from error
+
+
 def whole_part(part: str | os.PathLike[str], size: int) -> Path:
     """Return the path of an unfinished file that has all its bytes.
 
@@ -125,6 +147,30 @@ def whole_part(part: str | os.PathLike[str], size: int) -> Path:
     if found != size:
         raise RunError(f"{path}: has {found} bytes, expected {size}; run it again")
     return path
+
+
+@dataclass(frozen=True, eq=False)
+class UnfinishedFile:
+    """A file that is laid out in full and still to be filled; its writers are made of this.
+
+    Attributes
+    ----------
+    path : str
+        The unfinished file.
+    size : int
+        Its size in bytes when whole.
+    """
+
+    path: str
+    size: int
+
+    def finish(self, final: str | os.PathLike[str]) -> Path:
+        """Give the file, now whole, its final name; an older one of that name is replaced."""
+        return commit(whole_part(self.path, self.size), final)
+
+    def abort(self) -> None:
+        """Remove the unfinished file."""
+        discard(self.path)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from tso3dask.errors import InputError, RunError
 from tso3dask.io.asdf_edit import edit_asdf, read_scalars
-from tso3dask.io.atomic import check_space, commit, discard, whole_part
+from tso3dask.io.atomic import UnfinishedFile, check_space, laid_out, opened
 from tso3dask.io.fits_bytes import (
     asdf_header,
     copy_range,
@@ -45,7 +45,7 @@ _BEFORE_OUTLIER = ("S_MSAFLG", "S_LINEAR", "S_JUMP", "S_GANSCL", "S_FLAT", "S_DQ
 
 
 @dataclass(frozen=True)
-class CrfintsSink:
+class CrfintsSink(UnfinishedFile):
     """Writer of the pixels of one crfints file.
 
     It holds names and byte offsets only, so that it can be sent to any process that sees the file
@@ -61,8 +61,6 @@ class CrfintsSink:
         Where each per-integration array goes.
     """
 
-    path: str
-    size: int
     arrays: tuple[ArraySpec, ...]
 
     @classmethod
@@ -120,16 +118,9 @@ class CrfintsSink:
             pieces, size = _layout(segment, labels)
         part = Path(part_path)
         check_space(part.parent, size, filename)
-        try:
-            with open(segment.path, "rb") as source, open(part, "wb") as target:
-                specs = _write_static(segment, pieces, source.fileno(), target.fileno(), str(part))
-                os.ftruncate(target.fileno(), size)
-        except OSError as error:
-            discard(part)
-            raise RunError(f"{part}: cannot be written ({error.strerror})") from error
-        except BaseException:
-            discard(part)
-            raise
+        with laid_out(part) as target, open(segment.path, "rb") as source:
+            specs = _write_static(segment, pieces, source.fileno(), target, str(part))
+            os.ftruncate(target, size)
         return cls(str(part), size, specs)
 
     @classmethod
@@ -183,25 +174,10 @@ class CrfintsSink:
             raise ValueError(f"{self.path}: no array {unknown[0]!r}; has {', '.join(specs)}")
         if not 0 <= a < b <= self.nints:
             raise ValueError(f"{self.path}: integrations {a}..{b} outside 0..{self.nints}")
-        total = 0
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY)
-            try:
-                for name, values in arrays.items():
-                    total += _put_rows(descriptor, specs[name], a, b, values)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
-        return total
-
-    def finish(self, final: str | os.PathLike[str]) -> Path:
-        """Give the file, now whole, its final name; an older product of that name is replaced."""
-        return commit(whole_part(self.path, self.size), final)
-
-    def abort(self) -> None:
-        """Remove the unfinished file."""
-        discard(self.path)
+        with opened(self.path) as descriptor:
+            return sum(
+                _put_rows(descriptor, specs[name], a, b, values) for name, values in arrays.items()
+            )
 
 
 def crfints_size(segment: Segment) -> int:

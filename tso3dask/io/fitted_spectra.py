@@ -21,7 +21,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
-from tso3dask.io.atomic import check_space, commit, discard, laid_out, whole_part
+from tso3dask.io.atomic import UnfinishedFile, check_space, laid_out, opened
 from tso3dask.io.fits_bytes import (
     asdf_header,
     header_bytes,
@@ -65,7 +65,7 @@ class FittedTable:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedSpectraSink:
+class FittedSpectraSink(UnfinishedFile):
     """Writer of fitted spectra. Small and picklable; `put` takes any order of integrations.
 
     Attributes
@@ -84,8 +84,6 @@ class FittedSpectraSink:
         Tables of an integration, in order.
     """
 
-    path: str
-    size: int
     offset: int
     head: int
     nints: int
@@ -220,27 +218,13 @@ class FittedSpectraSink:
             raise ValueError(f"{self.path}: integrations {a}..{b} outside 0..{self.nints}")
         rows = [_rows(table.wavelength) for table in self.tables]
         total = 0
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY)
-            try:
-                for i in range(a, b):
-                    for j, at in enumerate(self._places(i)):
-                        rows[j]["FLUX"] = arrays[f"flux_{j}"][i - a]
-                        pwrite_all(descriptor, rows[j].view(np.uint8).data, at + self.head)
-                        total += rows[j].nbytes
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        with opened(self.path) as descriptor:
+            for i in range(a, b):
+                for j, at in enumerate(self._places(i)):
+                    rows[j]["FLUX"] = arrays[f"flux_{j}"][i - a]
+                    pwrite_all(descriptor, rows[j].view(np.uint8).data, at + self.head)
+                    total += rows[j].nbytes
         return total
-
-    def finish(self, final: str | os.PathLike[str]) -> Path:
-        """Give the file, now whole, its final name; an older one of that name is replaced."""
-        return commit(whole_part(self.path, self.size), final)
-
-    def abort(self) -> None:
-        """Remove the unfinished file."""
-        discard(self.path)
 
     def _places(self, i: int) -> list[int]:
         """Places of the headers of the tables of an integration."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tso3dask.errors import RunError
-from tso3dask.io.atomic import check_space, commit, discard, laid_out, whole_part
+from tso3dask.io.atomic import UnfinishedFile, check_space, commit, laid_out, opened, whole_part
 from tso3dask.io.fits_bytes import pwrite_all, quiet_cards
 from tso3dask.io.segment import Segment
 from tso3dask.io.spectrum_spec import (
@@ -47,7 +47,7 @@ class _Table:
 
 
 @dataclass(frozen=True)
-class X1dintsSink:
+class X1dintsSink(UnfinishedFile):
     """Writer of the spectra of one x1dints file.
 
     It holds names and byte offsets only, so that it can be sent to any process that sees the file
@@ -67,8 +67,6 @@ class X1dintsSink:
         Place, rows and width of each table of spectra.
     """
 
-    path: str
-    size: int
     primary_size: int
     asdf_offset: int
     tables: tuple[_Table, ...]
@@ -226,18 +224,12 @@ class X1dintsSink:
             name: np.broadcast_to(values, (b - a, place.width)) for name, values in columns.items()
         }
         step = max(1, _BUFFER // part.itemsize)
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY)
-            try:
-                for first in range(0, b - a, step):
-                    rows = _records(part, arrays, first, min(first + step, b - a))
-                    for i, row in enumerate(rows.view((np.uint8, part.itemsize))):
-                        at = start + (a + first + i) * record.itemsize
-                        pwrite_all(descriptor, row.data, at)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        with opened(self.path) as descriptor:
+            for first in range(0, b - a, step):
+                rows = _records(part, arrays, first, min(first + step, b - a))
+                for i, row in enumerate(rows.view((np.uint8, part.itemsize))):
+                    at = start + (a + first + i) * record.itemsize
+                    pwrite_all(descriptor, row.data, at)
         return (b - a) * part.itemsize
 
     def finish(
@@ -253,15 +245,11 @@ class X1dintsSink:
             Attributes of the product by dotted path that became known during the run.
         """
         part = whole_part(self.path, self.size)
-        if attributes:
+        if attributes:  # the file may grow with them
             from tso3dask.io.x1dints_layout import set_attributes
 
             set_attributes(part, self.primary_size, self.asdf_offset, attributes)
         return commit(part, final)
-
-    def abort(self) -> None:
-        """Remove the unfinished file."""
-        discard(self.path)
 
 
 def x1dints_size(tables: Sequence[tuple[int, int]], nints: int) -> int:
