@@ -10,11 +10,11 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from tso3dask.config import PipelineParameters
+from tso3dask.graph.flag_rows import rows_to_flag
 from tso3dask.graph.program import Block, Pointwise, Program, Ranges, Source, Stage, rows_asked
 from tso3dask.graph.temporal import FlagInTime, flag_in_time
 from tso3dask.ops import dq as dq_ops
 from tso3dask.ops import outliers
-from tso3dask.ops.blocks import roomy_empty
 from tso3dask.ops.medians import Window, nanmedian_image
 
 __all__ = [
@@ -73,18 +73,11 @@ class FlagOutliers:
         scratch: dict[str, Any] | None,
     ) -> Block:
         """Flag the rows asked for."""
-        a, b = rows_asked(ranges)
+        a, b, err, variances, out = rows_to_flag(block, ranges, source, scratch)
         halo = block.arrays["dq"]
         good = bool(dq_ops.any_good(halo, self.bad_bits)) or _segment_has_good(
             source, self.bad_bits, scratch
         )
-        err = block.rows("err", a, b)
-        variances = {n: block.rows(n, a, b) for n in source.names if n.startswith("var_")}
-        out = None
-        if scratch is not None:
-            out = _buffers(scratch, source, b - a)
-            if scratch["in_place"]:
-                out |= {"err": err, **variances}
         result = outliers.flag_block(
             block.arrays["sci"],
             halo,
@@ -152,17 +145,6 @@ def _segment_has_good(source: Source, bad_bits: int, scratch: dict[str, Any] | N
 def segment_has_good(source: Source, bad_bits: int, tile: np.ndarray) -> bool:
     """Whether any pixel of a segment has no bad bit, of whose DQ one tile is at hand."""
     return bool(dq_ops.any_good(tile, bad_bits)) or _segment_has_good(source, bad_bits, None)
-
-
-def _buffers(scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np.ndarray]:
-    """Output arrays that one task uses again for each sub-block."""
-    buffers = scratch.get("flagged")
-    if buffers is None or len(buffers["sci"]) < rows:
-        names = ("sci", "dq") if scratch["in_place"] else source.names
-        specs = [source.array(name) for name in names]
-        buffers = {s.name: roomy_empty((rows, *s.shape[1:]), s.native) for s in specs}
-        scratch["flagged"] = buffers
-    return {name: array[:rows] for name, array in buffers.items()}
 
 
 def flag_stage(

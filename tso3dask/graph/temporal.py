@@ -14,6 +14,7 @@ import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import RunError
+from tso3dask.graph.flag_rows import rows_to_flag
 from tso3dask.graph.program import Block, Pointwise, Ranges, Source, rows_asked
 from tso3dask.ops.dq import interpret_good_bits
 from tso3dask.ops.exposure_model import ExposureModel
@@ -85,14 +86,8 @@ class FlagInTime:
         scratch: dict[str, Any] | None,
     ) -> Block:
         """Flag the rows asked for."""
-        a, b = rows_asked(ranges)
-        err = block.rows("err", a, b)
-        variances = {n: block.rows(n, a, b) for n in source.names if n.startswith("var_")}
-        out: dict[str, np.ndarray] = {}
-        if scratch is not None:
-            out = self._buffers(scratch, source, b - a)
-            if scratch["in_place"]:
-                out |= {"err": err, **variances}
+        more = {"expected": np.float32, "number": np.uint16}
+        a, b, err, variances, out = rows_to_flag(block, ranges, source, scratch, more)
         begin = block.first["sci"]
         sci = block.arrays["sci"]
         images = self._images(source, scratch)
@@ -164,18 +159,6 @@ class FlagInTime:
                 f"target's pixels would be flagged, max_flagged is {self.max_flagged:g}; look at "
                 "the data, raise snr or max_flagged, or set on_excess to 'warn'"
             )
-
-    def _buffers(self, scratch: dict[str, Any], source: Source, rows: int) -> dict[str, np.ndarray]:
-        """Output arrays that one task uses again for each sub-block."""
-        buffers = scratch.get("flagged")
-        if buffers is None or len(buffers["sci"]) < rows:
-            names = ("sci", "dq") if scratch["in_place"] else source.names
-            shape = (rows, *source.shape[1:])
-            buffers = {name: np.empty(shape, source.array(name).native) for name in names}
-            buffers["expected"] = np.empty(shape, np.float32)
-            buffers["number"] = np.empty(shape, np.uint16)
-            scratch["flagged"] = buffers
-        return {name: array[:rows] for name, array in buffers.items()}
 
 
 def listed(numbers: Sequence[int] | np.ndarray) -> str:
