@@ -2,7 +2,7 @@
 
 import pytest
 
-from tso3dask.wording import counted, format_bytes, format_seconds, numbered
+from tso3dask.wording import counted, format_bytes, format_seconds, listed, numbered
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,12 @@ def test_durations(seconds, text):
 )
 def test_counts(count, text):
     assert counted(count, "member") == text
+
+
+def test_lists():
+    assert listed([3]) == "integration 3"
+    assert listed((1, 2, 7), "row") == "rows 1, 2, 7"
+    assert listed(range(4, 40, 4)) == "integrations 4, 8, 12, 16, 20 ..."
 
 
 def test_ranges():

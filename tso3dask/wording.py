@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "format_bytes", "format_seconds", "numbered"]
+from collections.abc import Iterable
+from typing import SupportsInt
+
+__all__ = ["counted", "format_bytes", "format_seconds", "listed", "numbered"]
 
 
 def counted(count: int, noun: str) -> str:
@@ -13,6 +16,13 @@ def counted(count: int, noun: str) -> str:
 def numbered(first: int, last: int, noun: str = "integration") -> str:
     """Return a range of numbered things, as ``integration 2`` and ``integrations 2-5``."""
     return f"{noun} {first}" if first == last else f"{noun}s {first}-{last}"
+
+
+def listed(numbers: Iterable[SupportsInt], noun: str = "integration") -> str:
+    """Return some numbered things, the first five of them, as ``integrations 1, 2, 7``."""
+    found = [int(number) for number in numbers]
+    shown = ", ".join(str(number) for number in found[:5]) + (" ..." if len(found) > 5 else "")
+    return f"{noun} {shown}" if len(found) == 1 else f"{noun}s {shown}"
 
 
 def format_bytes(count: float) -> str:

@@ -9,9 +9,8 @@ import numpy as np
 
 from tso3dask.graph.build import gather
 from tso3dask.graph.imaging import photometry_table
-from tso3dask.graph.temporal import listed
 from tso3dask.io.journal import ChunkResult
-from tso3dask.wording import counted
+from tso3dask.wording import counted, listed
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline

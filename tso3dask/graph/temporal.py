@@ -21,8 +21,9 @@ from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.medians import Window
 from tso3dask.ops.model_images import ModelImages, number_table
 from tso3dask.ops.scaled_outliers import FlagRules, flag_scaled, scaled_image
+from tso3dask.wording import listed
 
-__all__ = ["FlagInTime", "ReplaceInTime", "adjoining", "flag_in_time", "listed"]
+__all__ = ["FlagInTime", "ReplaceInTime", "adjoining", "flag_in_time"]
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,6 @@ class FlagInTime:
                 f"target's pixels would be flagged, max_flagged is {self.max_flagged:g}; look at "
                 "the data, raise snr or max_flagged, or set on_excess to 'warn'"
             )
-
-
-def listed(numbers: Sequence[int] | np.ndarray) -> str:
-    """Name some integrations in words."""
-    shown = ", ".join(str(n) for n in numbers[:5]) + (" ..." if len(numbers) > 5 else "")
-    return f"integration{'s' if len(numbers) > 1 else ''} {shown}"
 
 
 def flag_in_time(parameters: PipelineParameters, nints: int, reach: tuple[int, int]) -> FlagInTime:

@@ -18,12 +18,8 @@ from tso3dask.ops.soss.traces import OrderTrace
 
 
 def trace(order, rows, columns=12):
-    nothing = np.zeros(2)
     return OrderTrace(
         order=order,
-        grid_x=nothing,
-        grid_y=nothing,
-        grid_wavelength=nothing,
         column_wavelength=np.linspace(2, 1, columns),
         columns=np.arange(len(rows)),
         rows=np.asarray(rows, dtype=float),

@@ -100,12 +100,9 @@ class OrderTrace:
     ----------
     order : int
         Spectral order.
-    grid_x, grid_y, grid_wavelength : ndarray
-        Trace on the reference's wavelength grid ``(wavelength,)``: column and row in pixels of the
-        array, micrometre; extended in straight lines beyond the reference.
     column_wavelength : ndarray
-        Wavelength of every column ``(x,)``, micrometre, NaN outside the grid. All rows of a column
-        have the same.
+        Wavelength of every column ``(x,)``, micrometre, NaN outside the reference's grid. All rows
+        of a column have the same.
     columns : ndarray
         Columns that are extracted, ``0 .. cutoff - 1``.
     rows, wavelength : ndarray
@@ -115,9 +112,6 @@ class OrderTrace:
     """
 
     order: int
-    grid_x: np.ndarray
-    grid_y: np.ndarray
-    grid_wavelength: np.ndarray
     column_wavelength: np.ndarray
     columns: np.ndarray
     rows: np.ndarray
@@ -405,9 +399,6 @@ def _find_trace(
     wanted = np.arange(item.cutoff)
     return OrderTrace(
         order=item.order,
-        grid_x=grid_x,
-        grid_y=grid_y,
-        grid_wavelength=grid,
         column_wavelength=wavelengths_of_columns(columns, grid_x, grid),
         columns=wanted,
         rows=CubicSpline(grid_x[along], grid_y[along])(wanted),
