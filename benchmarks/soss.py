@@ -110,7 +110,7 @@ def make_references(optics: SossOptics, orders: Sequence[int]) -> list[Reference
                 rows,
                 wave,
                 np.tile(np.where(everywhere > 0.5, everywhere, np.nan), (optics.shape[0], 1)),
-                optics.profile(order)[0],
+                optics.profile(order),
                 (table, throughput(order, table)),
                 (np.tile(centres, (len(offset), 1)), kernels),
                 np.ones(optics.shape) if whole else box_weights(rows, WIDTH, optics.shape, columns),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.interpolate import make_interp_spline
+from scipy.optimize import least_squares
 
 from tso3dask.simulation.lightcurve import overlap_area, spectral_depth, transit_shape
 from tso3dask.simulation.modes import MODES
 from tso3dask.simulation.noise import DO_NOT_USE, Detector
 from tso3dask.simulation.recipe import make_recipe
+from tso3dask.simulation.scene import Scene
 
 SHAPES = {1: (24, 60), 2: (60, 24), None: (24, 26)}
 CLEAN = {"cr_rate": 0.0, "lost_rate": 0.0, "hot_fraction": 0.0, "dead_fraction": 0.0}
@@ -112,6 +115,67 @@ def test_jitter_moves_the_star(mode):
         return np.sum(light * index) / np.sum(light)
 
     assert centre(moved) - centre(still) == pytest.approx(0.5, abs=0.015)
+
+
+SHIFTS = [(0.04, -0.02), (-0.07, 0.09), (0.31, 0.24)]
+
+
+def shift_of(moved, still, low, high):
+    """Shift of a profile along its first axis by least squares against an interpolated one."""
+    index = np.arange(len(still))
+    curve = make_interp_spline(index, still, k=5)
+    inner = slice(low, high)
+
+    def residual(shift):
+        model = curve(index[inner] - shift)
+        return (moved[inner] - model).ravel() / still.max()
+
+    return least_squares(residual, 0.0, xtol=1e-12, ftol=1e-12).x[0]
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("mode", [name for name in MODES if MODES[name].dispaxis])
+def test_spectra_move_as_they_are_told(mode, shift):
+    along, across = shift
+    # all of the profile's wings are on the larger array of SOSS
+    subarray = "SUBSTRIP256" if mode == "nis_soss" else None
+    recipe = make_recipe(mode, subarray=subarray, nints=2, segments=1, depth=0.0, jitter=0.1)
+    swap = recipe.mode.dispaxis == 2
+    dx, dy = (across, along) if swap else (along, across)
+    for detector in recipe.mode.detectors:
+        scene = Scene(recipe, detector)
+        part = scene._parts[0]
+        frames = np.zeros((2, *recipe.shape), np.float32)
+        part.add(frames, np.zeros(2), np.array([0.0, dx]), np.array([0.0, dy]))
+        still, moved = np.swapaxes(frames, 1, 2).astype(float) if swap else frames.astype(float)
+        trace = scene.traces[0]
+        first, last = int(trace.pixels[0]) + 8, int(trace.pixels[-1]) - 8
+        found = shift_of(moved.sum(axis=0), still.sum(axis=0), first, last)
+        assert found == pytest.approx(along, abs=1e-3)
+        lit = slice(first, last)
+        rows = np.arange(len(still))[:, None]
+        light = (frame[:, lit] for frame in (still, moved))
+        centres = [(frame * rows).sum(axis=0) / frame.sum(axis=0) for frame in light]
+        slope = np.gradient(trace.centre_at(np.arange(still.shape[1])))
+        found = np.diff(centres, axis=0)[0] + along * slope[lit]
+        # at lines, light has a slope across a tilted trace; wings of SOSS end at the array
+        assert np.median(found) == pytest.approx(across, abs=1e-3)
+        np.testing.assert_allclose(found, across, atol=2e-3)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize(
+    "mode, pupil", [("nrc_tsimage", None), ("mir_image", None), ("nrc_tsimage", "WLP8")]
+)
+def test_images_move_as_they_are_told(mode, pupil, shift):
+    dx, dy = shift
+    recipe = make_recipe(mode, pupil=pupil, nints=2, segments=1, depth=0.0, jitter=0.1)
+    scene = Scene(recipe, recipe.mode.detectors[0])
+    frames = scene.rates(np.zeros(2), np.array([0, dx]), np.array([0, dy])).astype(float)
+    still, moved = frames - scene.background
+    for axis, told in ((0, dx), (1, dy)):
+        found = shift_of(moved.sum(axis=axis), still.sum(axis=axis), 6, -6)
+        assert found == pytest.approx(told, abs=1e-3)
 
 
 def test_light_curve_is_what_the_pixels_do():

@@ -41,8 +41,12 @@ class Trace:
 
     def wavelength(self, along: np.ndarray, across: np.ndarray | float) -> np.ndarray:
         """Wavelength in um at pixel coordinates; NaN outside the illuminated range."""
-        u = along + self.tilt * (np.asarray(across) - self.pivot)
-        return np.interp(u, self.pixels, self.waves, left=np.nan, right=np.nan)
+        place = self.place(along, across)
+        return np.interp(place, self.pixels, self.waves, left=np.nan, right=np.nan)
+
+    def place(self, along: np.ndarray, across: np.ndarray | float) -> np.ndarray:
+        """Pixel along the pivot row that has the wavelength of pixel coordinates."""
+        return along + self.tilt * (np.asarray(across) - self.pivot)
 
     def centre_at(self, along: np.ndarray) -> np.ndarray:
         """Centre of the trace across the dispersion, pixels."""

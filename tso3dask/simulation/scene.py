@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from .geometry import Trace, soss_optics, traces_of
-from .lightcurve import spectral_depth, stellar_spectrum
+from .dispersed import (
+    HALO,
+    HALO_WIDTH,
+    ColumnLight,
+    Spectrum,
+    gauss_pixels,
+    throughput,
+)
+from .geometry import soss_optics, traces_of
 from .recipe import Recipe
-from .soss import ORDERS, SossLight, SossOptics, stellar_flux
+from .soss import ORDERS, SERIES_REACH, SossLight, SossOptics, stellar_flux
 
 __all__ = ["Scene", "star_centre"]
 
-HALO = 0.12
-HALO_WIDTH = 3.0
-REACH = 6.0
+LENS_STEP = 0.01
 
 
 class Scene:
@@ -39,11 +44,11 @@ class Scene:
         self.conversion = self._conversion()
         self.optics = soss_optics(recipe.mode, recipe.shape)
         self.orders = _soss_light(recipe, self.optics) if self.optics is not None else []
-        self._parts: list[_Spectrum | _Star | _WeakLens | SossLight]
+        self._parts: list[Spectrum | _Star | _WeakLens | SossLight]
         if self.orders:
             self._parts = list(self.orders)
         elif self.traces:
-            self._parts = [_Spectrum(recipe, trace) for trace in self.traces]
+            self._parts = [Spectrum(recipe, trace) for trace in self.traces]
         else:
             self._parts = [(_WeakLens if recipe.mode.pupil == "WLP8" else _Star)(recipe)]
 
@@ -75,12 +80,15 @@ class Scene:
         trace = self.traces[0]
         length = self.recipe.shape[1 if trace.dispaxis == 1 else 0]
         along = np.arange(length, dtype=np.float64)
-        wave = trace.wavelength(along, trace.centre_at(along))
-        rate = _column_rate(self.recipe, trace, wave)
+        across = trace.centre_at(along)
+        wave = trace.wavelength(along, across)
+        place = np.where(np.isnan(wave), np.nan, trace.place(along, across))
+        column = ColumnLight(self.recipe, trace)
+        rate = column.rate(place)
         return {
             "wavelength": wave,
-            "depth": spectral_depth(wave, self.recipe.depth),
-            "flux": rate * self._factor() / _throughput(trace, wave),
+            "depth": column.depth(place),
+            "flux": rate * self._factor() / throughput(trace, wave),
             "rate": rate,
         }
 
@@ -124,7 +132,7 @@ class Scene:
         factor = np.full(self.recipe.shape, self._factor())
         if self.traces and self.recipe.photom:
             wave = self.traces[0].wavelength_image(self.recipe.shape)
-            factor /= np.nan_to_num(_throughput(self.traces[0], wave), nan=0.2)
+            factor /= np.nan_to_num(throughput(self.traces[0], wave), nan=0.2)
         return factor.astype(np.float32)
 
     def _background(self) -> np.ndarray:
@@ -139,74 +147,6 @@ def _soss_light(recipe: Recipe, optics: SossOptics) -> list[SossLight]:
     scale = recipe.mode.peak_rate
     scale /= float(np.max(optics.column_light(1, stellar_flux(optics.fine_wavelengths(1)))))
     return [SossLight(optics, order, scale, recipe.depth) for order in ORDERS]
-
-
-def _throughput(trace: Trace, wave: np.ndarray) -> np.ndarray:
-    """Relative throughput, a smooth hump over the order's range; NaN outside."""
-    low, high = sorted((trace.waves[0], trace.waves[-1]))
-    return np.sin(np.pi * (0.06 + 0.88 * (wave - low) / (high - low))) ** 0.8
-
-
-def _column_rate(recipe: Recipe, trace: Trace, wave: np.ndarray) -> np.ndarray:
-    """Count rate of the star summed across the trace, DN/s; NaN where no light falls."""
-
-    def relative(um: np.ndarray) -> np.ndarray:
-        return stellar_spectrum(um) * _throughput(trace, um)
-
-    peak = np.nanmax(relative(trace.waves))
-    return recipe.mode.peak_rate * trace.brightness * relative(wave) / peak
-
-
-def _gauss_pixels(edges: np.ndarray, axis: int) -> np.ndarray:
-    """Integral of a normal profile over pixels, from pixel edges in units of sqrt(2) sigma."""
-    from scipy.special import erf
-
-    return np.float32(0.5) * np.diff(erf(edges.astype(np.float32)), axis=axis)
-
-
-class _Spectrum:
-    """One order of a dispersed star."""
-
-    def __init__(self, recipe: Recipe, trace: Trace) -> None:
-        shape = recipe.shape
-        self.cross = 1 if trace.dispaxis == 1 else 2
-        n_along, n_across = (shape[1], shape[0]) if self.cross == 1 else shape
-        along = np.arange(n_along, dtype=np.float64)
-        centre, sigma = trace.centre_at(along), trace.sigma_at(along)
-        self.jitter_free = recipe.jitter == 0
-        reach = REACH * HALO_WIDTH * sigma + 4 * recipe.jitter
-        lit = (along >= trace.pixels[0]) & (along <= trace.pixels[-1])
-        low = int(np.clip(np.floor(np.min((centre - reach)[lit])), 0, n_across))
-        high = int(np.clip(np.ceil(np.max((centre + reach)[lit])) + 1, low, n_across))
-        self.window = np.s_[:, low:high, :] if self.cross == 1 else np.s_[:, :, low:high]
-        cut = self.window[1:]
-        edges = np.arange(low, high + 1) - 0.5
-        width = np.sqrt(2) * sigma
-
-        def place(numerator: np.ndarray) -> np.ndarray:
-            return numerator if self.cross == 1 else numerator.T
-
-        offset = (edges[:, None] - centre) / width
-        self.edges = place(offset)[None]
-        self.inverse_width = (1 / width)[None, :] if self.cross == 1 else (1 / width)[:, None]
-        wave = trace.wavelength_image(shape).astype(np.float64)
-        flux = _column_rate(recipe, trace, wave)[cut]
-        slope = np.gradient(flux, axis=1 if self.cross == 1 else 0)
-        self.flux, self.slope = (np.nan_to_num(a).astype(np.float32) for a in (flux, slope))
-        self.depth = np.nan_to_num(spectral_depth(wave, recipe.depth))[cut].astype(np.float32)
-
-    def add(self, out: np.ndarray, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> None:
-        along, across = (dx, dy) if self.cross == 1 else (dy, dx)
-        edges = self.edges
-        if not self.jitter_free:
-            edges = edges - across[:, None, None] * self.inverse_width
-        profile = _gauss_pixels(edges, self.cross)
-        profile *= np.float32(1 - HALO)
-        profile += np.float32(HALO) * _gauss_pixels(edges / HALO_WIDTH, self.cross)
-        light = self.flux - _column(along) * self.slope
-        light *= 1 - _column(transit) * self.depth
-        light *= profile
-        out[self.window] += light
 
 
 class _Star:
@@ -225,7 +165,7 @@ class _Star:
         light = (self.rate * (1 - self.depth * transit)).astype(np.float32)
         for share, width in ((1 - HALO, self.sigma), (HALO, HALO_WIDTH * self.sigma)):
             across = [
-                _gauss_pixels((edges - shift[:, None]) / (np.sqrt(2) * width), 1)
+                gauss_pixels((edges - shift[:, None]) / (np.sqrt(2) * width), 1)
                 for edges, shift in zip(self.edges, (dy, dx), strict=True)
             ]
             across[0] *= np.float32(share) * light[:, None]
@@ -233,31 +173,51 @@ class _Star:
 
 
 class _WeakLens:
-    """A star spread over a ring by the weak lens; shifts to first order."""
+    """A star spread over a ring by the weak lens."""
 
     def __init__(self, recipe: Recipe) -> None:
-        yc, xc = star_centre(recipe)
-        y, x = np.indices(recipe.shape, dtype=np.float64)
-        radius, angle = np.hypot(x - xc, y - yc), np.arctan2(y - yc, x - xc)
-        outer = 0.42 * min(recipe.shape) * (1 + 0.05 * np.cos(6 * angle))
-        ring = 1 / (1 + np.exp((radius - outer) / 1.2)) * (0.3 + (radius / outer) ** 2)
-        ring *= 1 + 0.25 * np.cos(radius / 1.7)
-        image = recipe.mode.peak_rate * ring / ring.sum()
+        self.centre = star_centre(recipe)
+        self.shape = recipe.shape
         self.depth = recipe.depth
-        self.image = image.astype(np.float32)
-        self.dy, self.dx = (g.astype(np.float32) for g in np.gradient(image))
+        self.scale = recipe.mode.peak_rate / self._ring(0.0, 0.0).sum()
+        h = LENS_STEP
+        around = {(j, i): self._image(j * h, i * h) for j in (-1, 0, 1) for i in (-1, 0, 1)}
+        mixed = around[1, 1] - around[1, -1] - around[-1, 1] + around[-1, -1]
+        derivatives = (
+            around[0, 0],
+            (around[1, 0] - around[-1, 0]) / (2 * h),
+            (around[0, 1] - around[0, -1]) / (2 * h),
+            (around[1, 0] - 2 * around[0, 0] + around[-1, 0]) / (2 * h**2),
+            (around[0, 1] - 2 * around[0, 0] + around[0, -1]) / (2 * h**2),
+            mixed / (4 * h**2),
+        )
+        self.series = np.stack(derivatives).astype(np.float32)
+
+    def _ring(self, dy: float, dx: float) -> np.ndarray:
+        yc, xc = self.centre
+        y, x = np.indices(self.shape, dtype=np.float64)
+        y, x = y - yc - dy, x - xc - dx
+        radius, angle = np.hypot(x, y), np.arctan2(y, x)
+        outer = 0.42 * min(self.shape) * (1 + 0.05 * np.cos(6 * angle))
+        ring = 1 / (1 + np.exp((radius - outer) / 1.2)) * (0.3 + (radius / outer) ** 2)
+        return ring * (1 + 0.25 * np.cos(radius / 1.7))
+
+    def _image(self, dy: float, dx: float) -> np.ndarray:
+        return self.scale * self._ring(dy, dx)
 
     def add(self, out: np.ndarray, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> None:
-        light = self.image - _column(dx) * self.dx - _column(dy) * self.dy
-        light *= 1 - _column(transit) * np.float32(self.depth)
-        out += light
+        """Add the light of integrations, (integration, y, x) DN/s, to `out`."""
+        brightness = np.asarray(1 - self.depth * transit, np.float32)
+        for i, (y, x) in enumerate(zip(dy, dx, strict=True)):
+            if max(abs(y), abs(x)) > SERIES_REACH:
+                light = self._image(y, x).astype(np.float32)
+            else:
+                terms = np.array([1, y, x, y * y, x * x, x * y], np.float32)
+                light = np.tensordot(terms, self.series, 1)
+            out[i] += brightness[i] * light
 
 
 def star_centre(recipe: Recipe) -> tuple[float, float]:
     """Mean position of an imaged star, 0-based ``(y, x)``."""
     ny, nx = recipe.shape
     return (ny - 1) / 2 + 0.31, (nx - 1) / 2 - 0.22
-
-
-def _column(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values, dtype=np.float32)[:, None, None]

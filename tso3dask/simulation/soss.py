@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
 from .lightcurve import spectral_depth, stellar_spectrum
 
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
+
 __all__ = [
     "ORDERS",
     "PWCPOS_COMMANDED",
+    "SERIES_REACH",
     "SossLight",
     "SossOptics",
     "SossOrder",
@@ -27,6 +32,8 @@ SUBSTRIP96_FIRST_ROW = 10
 OVERSAMPLING = 8
 KERNEL_HALFWIDTH = 10
 MARGIN = 40
+SERIES_REACH = 0.1
+"""Shifts up to so many pixels are a Taylor series of second order, where exact ones cost more."""
 # Cross-dispersion profile as pairs of Gaussians at +-offset (weight of the pair, offset, sigma in
 # pixels), fitted to the order-1 profile of the SOSS simulations of njcuk9999/jwst-mtl.
 PROFILE = (
@@ -197,30 +204,46 @@ class SossOptics:
         """Column from which on the trace is not used."""
         return min(self.shape[1], round(self.column(ORDERS[order].cutoff)))
 
-    def profile(self, order: int, padding: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Share of a column's light in each pixel, and its change with the row.
+    def profile(self, order: int, padding: int = 0) -> np.ndarray:
+        """Share of a column's light in each pixel.
 
         Returns
         -------
-        profile, slope : (y, x) float32, with `padding` more pixels on each side.
+        (y, x) float32, with `padding` more pixels on each side.
+        """
+        x = np.arange(-padding, self.shape[1] + padding)
+        return self.profile_around(self.centre(order, x), padding)[0]
+
+    def profile_around(
+        self, centre: np.ndarray, padding: int = 0, derivatives: int = 0
+    ) -> list[np.ndarray]:
+        """Share of a column's light in each pixel, and its derivatives.
+
+        Parameters
+        ----------
+        centre : row of each column's centre, (x,).
+        padding : more rows on each side.
+        derivatives : how many derivatives with respect to the row, up to two.
+
+        Returns
+        -------
+        (y, x) float32 each.
         """
         from scipy.special import erf
 
-        ny, nx = self.shape
-        x = np.arange(-padding, nx + padding)
-        edges = np.arange(-padding, ny + padding + 1)[:, None] - 0.5 - self.centre(order, x)
-        cumulative = np.zeros_like(edges)
-        density = np.zeros_like(edges)
+        edges = np.arange(-padding, self.shape[0] + padding + 1)[:, None] - 0.5 - centre
+        sums = [np.zeros_like(edges) for _ in range(1 + derivatives)]
         total = sum(weight for weight, _, _ in PROFILE)
         for weight, offset, sigma in PROFILE:
             for side in (-offset, offset):
                 z = (edges - side) / sigma
-                cumulative += weight / (4 * total) * erf(z / np.sqrt(2))
-                density += weight / (2 * total) * np.exp(-0.5 * z**2) / (sigma * np.sqrt(2 * np.pi))
-        return (
-            np.diff(cumulative, axis=0).astype(np.float32),
-            np.diff(density, axis=0).astype(np.float32),
-        )
+                sums[0] += weight / (4 * total) * erf(z / np.sqrt(2))
+                if derivatives:
+                    density = np.exp(-0.5 * z**2) / (sigma * np.sqrt(2 * np.pi))
+                    density *= weight / (2 * total)
+                    for order, factor in enumerate((1.0, -z / sigma)[:derivatives]):
+                        sums[1 + order] += factor * density
+        return [np.diff(values, axis=0).astype(np.float32) for values in sums]
 
     def column_light(self, order: int, flux: np.ndarray | None = None) -> np.ndarray:
         """Count rate per column of a star whose flux density per wavelength is `flux`.
@@ -237,6 +260,14 @@ class SossOptics:
         -------
         (x,) float64.
         """
+        x = np.arange(self.shape[1])
+        light = self.light_below(order, flux)
+        return light(x + 0.5) - light(x - 0.5)
+
+    def light_below(self, order: int, flux: np.ndarray | None = None) -> CubicSpline:
+        """Count rate below a place along the dispersion, pixels; see `column_light`."""
+        from scipy.interpolate import CubicSpline
+
         u, wave = self._fine(order)
         if flux is None:
             flux = np.ones_like(wave)
@@ -251,10 +282,8 @@ class SossOptics:
         smooth /= norm
         light = smooth * throughput(order, wave[inner]) * wave[inner]
         light *= np.abs(np.gradient(wave, u)[inner])
-        whole = (light.size // OVERSAMPLING) * OVERSAMPLING
-        per_column = light[:whole].reshape(-1, OVERSAMPLING).mean(axis=1)
-        first = MARGIN - KERNEL_HALFWIDTH
-        return per_column[first : first + self.shape[1]]
+        ends = np.append(u[inner], u[inner][-1] + 1 / OVERSAMPLING) - 0.5 / OVERSAMPLING
+        return CubicSpline(ends, np.append(0.0, np.cumsum(light) / OVERSAMPLING))
 
     def fine_wavelengths(self, order: int) -> np.ndarray:
         """Wavelengths, um, at which `column_light` wants the flux: eight per column."""
@@ -290,19 +319,53 @@ class SossLight:
 
     def __init__(self, optics: SossOptics, order: int, scale: float, depth: float) -> None:
         self.order = order
+        self.optics = optics
         wave = optics.fine_wavelengths(order)
         flux = scale * stellar_flux(wave)
-        self.rate = optics.column_light(order, flux)
-        self.drop = optics.column_light(order, flux * spectral_depth(wave, depth))
-        self.profile, self.profile_slope = optics.profile(order)
+        self.below = optics.light_below(order, flux)
+        self.below_drop = optics.light_below(order, flux * spectral_depth(wave, depth))
+        self.pixels = np.arange(optics.shape[1], dtype=np.float64)
+        self.centre = optics.centre(order, self.pixels)
+        slope = optics.centre(order, self.pixels + 0.5) - optics.centre(order, self.pixels - 0.5)
+        self.rate, self.drop = self._exact(0.0)
+        # values, first and second derivatives along x
+        self.series = np.array(
+            [
+                [self.rate, self.drop, self.centre],
+                [*self._exact(0.0, 1), slope],
+                [*self._exact(0.0, 2), np.zeros_like(slope)],
+            ]
+        )
+        self.profile, self.slope, self.bend = optics.profile_around(self.centre, derivatives=2)
 
     def image(self) -> np.ndarray:
         """Count rate of every pixel outside the transit, (y, x) float32."""
         return (self.profile * self.rate).astype(np.float32)
 
     def add(self, out: np.ndarray, transit: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> None:
-        """Add the light of integrations to `out`; shifts of the star to first order."""
-        slope = np.gradient(self.rate)
+        """Add the light of integrations to `out`; the picture moves as a whole."""
         for i in range(len(out)):
-            light = (self.rate - transit[i] * self.drop - dx[i] * slope).astype(np.float32)
-            out[i] += (self.profile - np.float32(dy[i]) * self.profile_slope) * light
+            rate, drop, centre = self._columns(dx[i])
+            light = (rate - transit[i] * drop).astype(np.float32)
+            out[i] += self._profile(centre + dy[i]) * light
+
+    def _exact(self, dx: float, order: int = 0) -> list[np.ndarray]:
+        """Light and drop of columns of a star that is off by `dx`, or their derivatives."""
+        low, high = (self.pixels + edge - dx for edge in (-0.5, 0.5))
+        return [f(high, order) - f(low, order) for f in (self.below, self.below_drop)]
+
+    def _columns(self, dx: float) -> np.ndarray:
+        """Light, drop and centre of the columns of a star that is off by `dx`, (3, x)."""
+        if abs(dx) <= SERIES_REACH:
+            return self.series[0] - dx * (self.series[1] - 0.5 * dx * self.series[2])
+        return np.array([*self._exact(dx), self.optics.centre(self.order, self.pixels - dx)])
+
+    def _profile(self, centre: np.ndarray) -> np.ndarray:
+        """Share of each pixel of traces around `centre`, (y, x) float32."""
+        shift = (centre - self.centre).astype(np.float32)
+        reach = np.max(np.abs(shift))
+        if not reach:
+            return self.profile
+        if reach > SERIES_REACH:
+            return self.optics.profile_around(centre)[0]
+        return self.profile - shift * (self.slope - np.float32(0.5) * shift * self.bend)

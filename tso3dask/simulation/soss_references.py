@@ -136,7 +136,7 @@ def _write_specprofile(recipe: Recipe, optics: SossOptics, path: Path, describe:
         describe(model, recipe, "specprofile")
         model.meta.subarray.name = recipe.mode.subarray
         for order in ORDERS:
-            profile = optics.profile(order, PADDING)[0]
+            profile = optics.profile(order, PADDING)
             model.profile.append(
                 {"data": profile, "order": order, "oversampling": 1, "padding": PADDING}
             )
