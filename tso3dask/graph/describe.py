@@ -9,62 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tso3dask.config import hook_name, parameters_of
+from tso3dask.graph.sizes import product_sizes
 from tso3dask.wording import counted, format_bytes
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
-__all__ = ["plan_html", "plan_rows", "plan_text", "product_sizes"]
+__all__ = ["plan_html", "plan_rows", "plan_text"]
 
 _MODES = {
     "imaging": "imaging: outlier_detection, tso_photometry",
     "spectroscopy": "spectroscopy: outlier_detection, extract_1d, white_light",
     "soss": "NIRISS SOSS: outlier_detection, extract_1d, photom, white_light",
 }
-
-
-def product_sizes(plan: Outline) -> dict[str, int]:
-    """Bytes that each kind of product will have, about.
-
-    Parameters
-    ----------
-    plan : Outline
-        The plan.
-
-    Returns
-    -------
-    dict of str to int
-    """
-    from tso3dask.io.crfints import crfints_size
-    from tso3dask.io.tables import table_size
-    from tso3dask.io.x1dints import x1dints_size
-
-    sizes: dict[str, int] = {}
-    for file in plan.files:
-        sizes[file.kind] = sizes.get(file.kind, 0) + file.size(plan)
-    for kind in plan.products:
-        if kind in sizes:
-            continue
-        if kind == "crfints":
-            sizes[kind] = sum(crfints_size(m.segment) for m in plan.members)
-        elif kind == "x1dints":
-            tables = [(m.segment.nints, table.wavelength.size) for m, table in plan.tables]
-            sizes[kind] = x1dints_size(tables, plan.nints)
-        else:
-            sizes[kind] = table_size(plan.nints, _columns(plan, kind))
-    return sizes
-
-
-def _columns(plan: Outline, kind: str) -> int:
-    """Columns of a table, about."""
-    if kind == "phot":
-        return 21
-    if kind == "regressors":
-        return 2 + 9 * len({member.segment.detector for member in plan.members})
-    if kind == "speclc":
-        return 2 + 2 * sum(map(len, plan.channels.values()))
-    step = plan.parameters.white_light
-    return 3 + step.errors + 2 * step.weighted
 
 
 def _mode_text(plan: Outline) -> str:

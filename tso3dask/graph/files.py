@@ -294,10 +294,10 @@ class TableFile(StepFile):
 
     def size(self, plan: Outline) -> int:
         """Bytes, about."""
-        from tso3dask.io.tables import table_size
+        from tso3dask.graph.sizes import TableSizes
 
-        rows = plan.nints if self.member is None else self.member.segment.nints
-        return table_size(rows, 21 if self.member is not None else 3)
+        sizes = TableSizes(plan)
+        return sizes.whtlt() if self.member is None else sizes.phot(self.member)
 
     def write(
         self, final: Path, plan: Outline, rows: Sequence[Mapping[str, Any]], run_id: str

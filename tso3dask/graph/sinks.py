@@ -14,9 +14,9 @@ import numpy as np
 
 import tso3dask
 from tso3dask.errors import InputError, RunError
-from tso3dask.graph.describe import product_sizes
 from tso3dask.graph.files import Labels, Output, StepFile, TableFile, columns_of_spectra
 from tso3dask.graph.replacement import trace_model_status
+from tso3dask.graph.sizes import product_sizes
 from tso3dask.graph.soss import OrderSetup
 from tso3dask.io.atomic import check_space, part_path, stale_parts
 from tso3dask.io.crfints import CrfintsSink

@@ -253,7 +253,7 @@ class X1dintsSink(UnfinishedFile):
 
 
 def x1dints_size(tables: Sequence[tuple[int, int]], nints: int) -> int:
-    """Return about how many bytes a product will have.
+    """Return how many bytes a product will have, rather a little more than less.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def x1dints_size(tables: Sequence[tuple[int, int]], nints: int) -> int:
     nints : int
         Rows of INT_TIMES.
     """
-    fixed = 100_000 + 13_000 * len(tables) + 52 * nints
+    fixed = 100_000 + 22_000 * len(tables) + 52 * nints
     return fixed + sum(rows * record_dtype(width).itemsize for rows, width in tables)
 
 
