@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import sys
 
 import pytest
 
@@ -85,3 +87,48 @@ def test_errors_of_the_disk_are_told_with_the_file(tmp_path):
     with pytest.raises(RunError, match=told), atomic.laid_out(part):
         raise full
     assert names(tmp_path) == []
+
+
+def test_room_for_a_file_is_set_aside_where_that_can_be_done(tmp_path, monkeypatch):
+    sparse, whole = tmp_path / "sparse", tmp_path / "whole"
+    size = 1_000_001
+    with atomic.laid_out(whole) as descriptor:
+        os.pwrite(descriptor, b"head", 0)
+        atomic.reserve(descriptor, size)
+    assert whole.read_bytes() == b"head" + bytes(size - 4)
+    monkeypatch.setattr(atomic, "_fallocate", lambda: None)
+    with atomic.laid_out(sparse) as descriptor:
+        atomic.reserve(descriptor, size)
+    assert sparse.read_bytes() == bytes(size)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EOPNOTSUPP])
+def test_only_a_full_disk_is_an_error_of_setting_room_aside(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr(atomic, "_fallocate", lambda: refuse)
+    part = tmp_path / "a.part"
+    if number == errno.ENOSPC:
+        with pytest.raises(RunError, match="No space left"), atomic.laid_out(part) as descriptor:
+            atomic.reserve(descriptor, 10)
+        assert not part.exists()
+    else:
+        with atomic.laid_out(part) as descriptor:
+            atomic.reserve(descriptor, 10)
+        assert part.stat().st_size == 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fallocate is a call of Linux")
+def test_reserved_blocks_are_on_the_disk(tmp_path):
+    probe = tmp_path / "probe"
+    size = 2**20
+    with probe.open("wb") as stream:
+        call = atomic._fallocate()
+        if call is None or call(stream.fileno(), 0, 0, size):
+            pytest.skip("this file system cannot set blocks aside")
+    part = tmp_path / "a.part"
+    with atomic.laid_out(part) as descriptor:
+        atomic.reserve(descriptor, size)
+    assert part.stat().st_blocks * 512 >= size

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tso3dask.errors import InputError, RunError
 
@@ -23,6 +27,7 @@ __all__ = [
     "new_run_id",
     "opened",
     "part_path",
+    "reserve",
     "stale_parts",
     "whole_part",
     "write_text",
@@ -132,6 +137,37 @@ def opened(part: str | os.PathLike[str]) -> Iterator[int]:
             os.close(descriptor)
     except OSError as error:
         raise RunError(f"{part}: cannot be written ({error.strerror})") from error
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Give an open file its size, and blocks on the disk where the file system can set them aside.
+
+    Rows that tasks write in any order then lie together, and take a third less time to write than
+    rows of a sparse file. `os.posix_fallocate` writes all blocks where the file system cannot do
+    that; the call of Linux that is used here does nothing there.
+
+    Raises
+    ------
+    OSError
+        If the disk is full.
+    """
+    os.ftruncate(descriptor, size)
+    call = _fallocate()
+    if call is not None and size and call(descriptor, 0, 0, size) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(number, os.strerror(number))
+
+
+@cache
+def _fallocate() -> Any:
+    """Return the function ``fallocate`` of the C library, None where it has none."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).fallocate
+    except (AttributeError, OSError, TypeError):
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return call
 
 
 def whole_part(part: str | os.PathLike[str], size: int) -> Path:

@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from tso3dask.errors import InputError, RunError
 from tso3dask.io.asdf_edit import edit_asdf, read_scalars
-from tso3dask.io.atomic import UnfinishedFile, check_space, laid_out, opened
+from tso3dask.io.atomic import UnfinishedFile, check_space, laid_out, opened, reserve
 from tso3dask.io.fits_bytes import (
     asdf_header,
     copy_range,
@@ -120,7 +120,7 @@ class CrfintsSink(UnfinishedFile):
         check_space(part.parent, size, filename)
         with laid_out(part) as target, open(segment.path, "rb") as source:
             specs = _write_static(segment, pieces, source.fileno(), target, str(part))
-            os.ftruncate(target, size)
+            reserve(target, size)
         return cls(str(part), size, specs)
 
     @classmethod

@@ -21,7 +21,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
-from tso3dask.io.atomic import UnfinishedFile, check_space, laid_out, opened
+from tso3dask.io.atomic import UnfinishedFile, check_space, laid_out, opened, reserve
 from tso3dask.io.fits_bytes import (
     asdf_header,
     header_bytes,
@@ -156,7 +156,7 @@ class FittedSpectraSink(UnfinishedFile):
                 length += len(piece)
             pwrite_all(target, header_bytes(asdf_header(length)), start)
             size = start + first + padded(length)
-            os.ftruncate(target, size)
+            reserve(target, size)
         return cls(str(part), size, place, head, segment.nints, tuple(tables))
 
     @classmethod

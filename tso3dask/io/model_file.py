@@ -20,7 +20,7 @@ from astropy.io import fits
 
 from tso3dask.errors import RunError
 from tso3dask.io.asdf_edit import edit_asdf
-from tso3dask.io.atomic import check_space, laid_out
+from tso3dask.io.atomic import check_space, laid_out, reserve
 from tso3dask.io.blend import schema_attributes, stored_attributes
 from tso3dask.io.crfints import CrfintsSink
 from tso3dask.io.fits_bytes import (
@@ -268,7 +268,7 @@ def _write(
     tail = header_bytes(asdf_header(len(content))) + content
     pwrite_all(target, tail, position)
     size = position + padded(len(tail))
-    os.ftruncate(target, size)
+    reserve(target, size)
     return tuple(specs), size
 
 

@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 
 from tso3dask.errors import RunError
-from tso3dask.io.atomic import UnfinishedFile, check_space, commit, laid_out, opened, whole_part
+from tso3dask.io.atomic import (
+    UnfinishedFile,
+    check_space,
+    commit,
+    laid_out,
+    opened,
+    reserve,
+    whole_part,
+)
 from tso3dask.io.fits_bytes import pwrite_all, quiet_cards
 from tso3dask.io.segment import Segment
 from tso3dask.io.spectrum_spec import (
@@ -152,7 +160,7 @@ class X1dintsSink(UnfinishedFile):
                 spec = specs[piece.spec]
                 tables.append(_Table(place, spec.nints, spec.width))
                 _fill_known(target, place, spec)
-            os.ftruncate(target, layout.size)
+            reserve(target, layout.size)
         first, last = layout.pieces[0], layout.pieces[-1]
         return cls(str(part), layout.size, len(first.header), last.offset, tuple(tables))
 
