@@ -546,7 +546,7 @@ def test_what_is_left_may_be_damaged(damage, plans, reference, tmp_path, monkeyp
     out = tmp_path / "out"
     interrupted(plan, out, monkeypatch, 3)
     parts = sorted(out.glob(".*crfints.fits.*.part"))
-    entries = sorted(out.glob(".*.run/*.npz"))
+    entries = sorted(out.glob(f".{plan.names.stem}_tso3dask_unfinished_run.*/*.npz"))
     assert parts and entries
     if damage == "cut part":
         os.truncate(parts[0], 10_000)

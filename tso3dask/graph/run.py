@@ -175,11 +175,11 @@ def destinations(
 
 
 def _journal(plan: Outline, output_dir: Path) -> Journal:
-    return Journal(str(output_dir / f"{journal_stem(plan)}{plan.token[:12]}.run"))
+    return Journal(str(output_dir / f"{journal_stem(plan)}{plan.token[:12]}"))
 
 
 def _manifest(plan: Outline, output_dir: Path) -> Path:
-    return output_dir / f"{_stem(plan)}_tso3dask.json"
+    return output_dir / f"{plan.names.stem}_tso3dask.json"
 
 
 def _run(
@@ -196,7 +196,7 @@ def _run(
     journal, manifest = _journal(plan, output_dir), _manifest(plan, output_dir)
     finals = destinations(plan, output_dir, overwrite, resume)
     prepare_folder(output_dir, finals)
-    with sole_writer(output_dir / f".{_stem(plan)}.lock"):
+    with sole_writer(output_dir / f".{plan.names.stem}.lock"):
         done = earlier_result(manifest, plan, finals) if resume else None
         if done is None:
             if not resume:
@@ -247,10 +247,6 @@ def _fill(
     }
     memory = peak_memory()
     return RunResult(products, plan.nints, outliers, seconds, memory, notes, rows, tables, growth)
-
-
-def _stem(plan: Outline) -> str:
-    return plan.names.phot.removesuffix("_phot.ecsv")
 
 
 def _finish(

@@ -160,7 +160,7 @@ def _keep_members(plan: Outline, finals: Mapping[str, list[Path]]) -> None:
 
 def journal_stem(plan: Outline) -> str:
     """Beginning of the names of the journals of all runs that write these products."""
-    return f".{plan.names.phot.removesuffix('.ecsv')}."
+    return f".{plan.names.stem}_tso3dask_unfinished_run."
 
 
 def remove_unfinished(plan: Outline, output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
@@ -168,7 +168,7 @@ def remove_unfinished(plan: Outline, output_dir: Path, finals: Mapping[str, list
 
     The two go together, for a journal whose parts are gone tells of rows that no file has.
     """
-    for folder in output_dir.glob(f"{glob.escape(journal_stem(plan))}*.run"):
+    for folder in output_dir.glob(f"{glob.escape(journal_stem(plan))}*"):
         Journal(str(folder)).remove()
     for path in (p for paths in finals.values() for p in paths):
         for stale in stale_parts(path):

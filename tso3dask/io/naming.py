@@ -120,6 +120,11 @@ class ProductNames:
     regressors: str
     light_curves: str
 
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of all tables and figures."""
+        return self.phot.removesuffix("_phot.ecsv")
+
 
 def product_names(
     name: str,
