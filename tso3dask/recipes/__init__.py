@@ -136,6 +136,13 @@ def read_recipe(name: str) -> Recipe:
             parse_steps(steps)
         except InputError as error:
             raise type(error)(f"recipe {text}, [{section}]: {error}") from None
+    if own and not any(values for steps in tree.values() for values in steps.values()):
+        empty = [f"an empty [{section}]" for section in tree]
+        found = " and ".join((["'about'"] if about else []) + empty) or "nothing"
+        raise InputError(
+            f"recipe {text}: sets no parameter; expected tables of them, as "
+            f"[every.outlier_detection], found {found}"
+        )
     return Recipe(text, about, tree)
 
 
