@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tso3dask.errors import InputError
 from tso3dask.ops import _kernels
-from tso3dask.ops.median_network import median_program, outputs_for
+from tso3dask.ops.median_network import OUTPUTS, median_program
 from tso3dask.ops.medians import Window, nanmedian_image, rolling_median
 
 WIDTHS = (2, 3, 4, 5, 8, 9, 12, 24, 25, 31)
@@ -100,7 +100,8 @@ class TestWindow:
 class TestNetwork:
     @pytest.mark.parametrize("width", [*range(2, 41), 63, 64, 101])
     def test_program_gives_the_middle_values(self, width):
-        program = median_program(width, outputs_for(width))
+        program = median_program(width, OUTPUTS)
+        assert program.rows == width + OUTPUTS - 1
         rows = np.random.default_rng(width).integers(0, 30, (program.rows, 200)).astype(float)
         values = []
         for node in program.nodes:
@@ -120,7 +121,7 @@ class TestNetwork:
         assert median_program(25, 8).cost / 8 < median_program(25, 1).cost / 4
 
     def test_refuses(self):
-        for width, outputs in ((7, 8), (9, 3)):
+        for width, outputs in ((0, 8), (9, 3)):
             with pytest.raises(ValueError, match="no median program"):
                 median_program(width, outputs)
 
@@ -206,6 +207,21 @@ class TestRollingMedian:
         np.testing.assert_array_equal(
             rolling_median(sci[:, 1:8, 3:9], 0, 0, 40, window), expected[:, :, 3:9]
         )
+
+    @pytest.mark.parametrize("width", [2, 3, 9, 24])
+    @pytest.mark.parametrize("before", [0, 1, 4, 15])
+    def test_large_images_wherever_their_memory_begins(self, width, before):
+        sci = random_cube(width, (40, 3, 1403), special=0.001)
+        window = Window(width, 40)
+        assert sci[0].size > 4 * _kernels.TILE
+        expected = rolling_twin(sci, width)
+        for a, b in ((0, 40), (7, 33), (38, 39)):
+            room = np.full((b - a) * sci[0].size + 32, 77, window.dtype)
+            begin = -room.ctypes.data % 64 // room.itemsize + before
+            out = room[begin : begin + (b - a) * sci[0].size].reshape(b - a, 3, 1403)
+            rolling_median(sci, 0, a, b, window, out=out)
+            np.testing.assert_array_equal(out, expected[a:b])
+            assert (room[:begin] == 77).all() and (room[begin + out.size :] == 77).all()
 
     def test_empty(self):
         sci = np.ones((10, 2, 0), np.float32)

@@ -373,6 +373,31 @@ class TestAgainstTwin:
                 for name, array in out.items():
                     np.testing.assert_array_equal(array, expected[name][5:15])
 
+    @pytest.mark.parametrize("before", [0, 3, 4])
+    @pytest.mark.parametrize("width", [9, 24, 1])
+    def test_large_images_wherever_their_memory_begins(self, width, before):
+        options = {"bad_bits": 1, "maskpt": 0.7, "snr": 3.0, "any_good": True}
+        cube = random_segment(12, (30, 3, 1403), 0.001)
+        expected = outlier_twin(cube, width, **options)
+        held = {}
+        for name, array in cube.items():
+            room = np.zeros(array.size + 32, array.dtype)
+            begin = -room.ctypes.data % 64 // 4 + before
+            held[name] = room[begin : begin + array.size].reshape(array.shape)
+            held[name][...] = array
+        result = flag_block(
+            *(held[name] for name in ("sci", "dq", "err")),
+            {name: held[name] for name in VARIANCES},
+            first=0,
+            a=0,
+            b=30,
+            window=Window(width, 30),
+            median=nanmedian_image(cube["sci"]),
+            out=held,
+            **options,
+        )
+        assert_same(result, expected)
+
     def test_threads_do_not_disturb_each_other(self):
         options = {"bad_bits": 1, "maskpt": 0.7, "snr": 3.0, "any_good": True}
         cubes = [random_segment(seed, (40, 4, 300), 0.003) for seed in range(8)]

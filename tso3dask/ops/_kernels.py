@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tso3dask.ops import median_network
-from tso3dask.ops.median_network import outputs_for
+from tso3dask.ops.median_network import OUTPUTS
 
 __all__ = ["MAX_NETWORK_WIDTH", "PITCH", "TAIL", "TILE", "kernel", "scratch_words"]
 
@@ -34,7 +34,7 @@ _lock = threading.Lock()
 
 def scratch_words(width: int) -> int:
     """Return the words of scratch that a kernel needs: ring and medians of a window, and tails."""
-    outputs = outputs_for(width)
+    outputs = OUTPUTS
     groups = -(-(width + outputs - 1) // outputs)
     return (groups * outputs + 2 * outputs) * PITCH + 16 * TAIL
 

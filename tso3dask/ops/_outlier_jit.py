@@ -15,21 +15,28 @@ from typing import Any
 
 from tso3dask.ops._jit import helper
 from tso3dask.ops._kernels import PITCH, TAIL, TILE
-from tso3dask.ops._vector_jit import LANES, copy_words, flag_lanes, mask_lanes, median_lanes
+from tso3dask.ops._vector_jit import (
+    LANES,
+    copy_words,
+    flag_lanes,
+    mask_lanes,
+    median_lanes,
+    prefetch,
+)
 
 __all__ = ["make_rolling", "make_rows"]
 
 Made = tuple[Callable[..., None], str]
 Six = tuple[int, int, int, int, int, int]
 
+_LINE = 64
+_LARGE = 4 * TILE
+
 
 @helper
 def _load_row(sci: int, dq: int, target: int, n: int, bad_bits: int, tail: int) -> None:
     """Copy n pixels of one row to the ring, bad ones as NaN; the ring's row is filled up."""
     whole = n // LANES * LANES
-    if bad_bits == 0:
-        copy_words(target, sci, n)
-        return
     for j in range(0, 4 * whole, 4 * LANES):
         mask_lanes(sci + j, dq + j, target + j, bad_bits, LANES)
     if whole < n:
@@ -95,6 +102,16 @@ def _flag_row(
 
 
 @helper
+def _lead(address: int, size: int, npix: int) -> int:
+    """Pixels before the first whole cache line of a row, where a tile of their own pays.
+
+    Vectors that lie across two lines take twice as long, and large numpy arrays begin 16 bytes
+    behind a line.
+    """
+    return (-address) % _LINE // size if npix > _LARGE and address % size == 0 else 0
+
+
+@helper
 def _place(table: Any, row: int, p0: int) -> Six:
     """Return the addresses of the six arrays at one row and pixel.
 
@@ -111,7 +128,9 @@ def _place(table: Any, row: int, p0: int) -> Six:
     )
 
 
-def make_rolling(stamp: int, width: int, outputs: int, fused: int) -> Made:
+def make_rolling(  # noqa: C901
+    stamp: int, width: int, outputs: int, fused: int
+) -> Made:
     """Make the kernel of rolling medians, that flags with them (fused) or stores them.
 
     In the kernel, `source` and `target` are tables as in `_place`, whose first row is integration
@@ -148,8 +167,10 @@ def make_rolling(stamp: int, width: int, outputs: int, fused: int) -> Made:
         tail = medians + 8 * outputs * pitch
         start = min(max(a - half, 0), nints - width)
         last = min(max(b - 1 - half, 0), nints - width)
-        for p0 in range(0, npix, TILE):
-            n = min(TILE, npix - p0)
+        lead = _lead(target[0, 0], target[0, 2], npix)
+        p0 = 0
+        while p0 < npix:
+            n = lead if p0 < lead else min(TILE, npix - p0)
             loaded = start
             i = a
             for begin in range(start, last + 1, outputs):
@@ -161,33 +182,54 @@ def make_rolling(stamp: int, width: int, outputs: int, fused: int) -> Made:
                     _load_row(sci, dq, ring + slot * pitch_bytes, n, bad_bits, tail)
                     loaded += 1
                 phase = (begin - start) // outputs % groups
+                # Medians go straight to their place where that takes whole vectors of whole groups.
+                direct = (
+                    not fused
+                    and begin + half >= a
+                    and begin + half + outputs <= b
+                    and final == begin + outputs - 1
+                    and n % lanes == 0
+                )
+                level = medians
+                apart = wide * pitch_bytes
+                if direct:
+                    level = target[0, 0] + (begin + half - a) * target[0, 1] + p0 * target[0, 2]
+                    apart = target[0, 1]
+                # The rows of the next group lie too far apart for the processor to foresee them.
+                next_row = min(loaded, last + width - outputs) - first
+                next_sci = origin[0, 0] + next_row * origin[0, 1] + p0 * origin[0, 2]
+                next_dq = origin[1, 0] + next_row * origin[1, 1] + p0 * origin[1, 2]
                 for j in range(0, 4 * n, 4 * lanes):
+                    for k in range(outputs):
+                        prefetch(next_sci + k * origin[0, 1] + j)
+                        prefetch(next_dq + k * origin[1, 1] + j)
                     median_lanes(
-                        ring + j, phase, medians + wide * j, width, outputs, pitch_bytes, lanes
+                        ring + j, phase, level + wide * j, apart, width, outputs, pitch_bytes, lanes
                     )
                 while i < b:
                     used = min(max(i - half, 0), nints - width)
                     if used > final:
                         break
-                    level = medians + (used - begin) * wide * pitch_bytes
+                    median = level + (used - begin) * apart
                     if fused:
                         counts[i - a] += _flag_row(
                             _place(source, i - a, p0),
                             _place(target, i - a, p0),
                             n,
-                            level,
+                            median,
                             mode,
                             snr,
                             full,
                             tail,
                         )
-                    else:
+                    elif not direct or i != used + half:
                         copy_words(
                             target[0, 0] + (i - a) * target[0, 1] + p0 * target[0, 2],
-                            level,
+                            median,
                             wide * n,
                         )
                     i += 1
+            p0 += n
 
     table = "int64[:,::1]"
     return rolling, (
@@ -215,18 +257,22 @@ def make_rows(stamp: int) -> Made:
         if stamp < 0:
             return
         size = 8 if mode == 3 else 4
+        lead = _lead(target[0, 0], target[0, 2], npix)
         for i in range(nrows):
-            for p0 in range(0, npix, TILE):
+            p0 = 0
+            while p0 < npix:
+                n = lead if p0 < lead else min(TILE, npix - p0)
                 counts[i] += _flag_row(
                     _place(source, i, p0),
                     _place(target, i, p0),
-                    min(TILE, npix - p0),
+                    n,
                     median + i * step + p0 * size,
                     mode,
                     snr,
                     full,
                     scratch,
                 )
+                p0 += n
 
     table = "int64[:,::1]"
     return rows, (

@@ -33,6 +33,7 @@ __all__ = [
     "median_lanes",
     "moment_lanes",
     "ordered_key",
+    "prefetch",
 ]
 
 intrinsic: Any = typed_intrinsic  # its own annotations hide what a call takes
@@ -141,6 +142,20 @@ def copy_words(typingctx: Any, target: Any, source: Any, count: Any) -> Signatur
 
 
 @intrinsic
+def prefetch(typingctx: Any, address: Any) -> Signature:
+    """Ask for the cache line at an address, which may lie anywhere, to be read soon."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [builder.inttoptr(args[0], byte), I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
 def ordered_key(typingctx: Any, value: Any) -> Signature:
     """Return an unsigned integer that orders as the float does; the largest one for NaN."""
 
@@ -232,6 +247,7 @@ def median_lanes(
     ring: Any,
     phase: Any,
     medians: Any,
+    apart: Any,
     width: Any,
     outputs: Any,
     pitch: Any,
@@ -241,7 +257,7 @@ def median_lanes(
 
     `ring` holds groups of `outputs` rows, `pitch` bytes from row to row; the first window begins
     with the first row of group `phase`, and after the last group comes the first. Medians are
-    stored from `medians` on, `pitch` bytes apart (float32) or twice that (float64, even width).
+    stored from `medians` on, `apart` bytes from row to row: float32, or float64 for even widths.
     """
     literal = _literals(width, outputs, pitch, lanes)
     if literal is None:
@@ -280,17 +296,18 @@ def median_lanes(
                 if level > 1:
                     found = builder.or_(nan[held[: level - 1]], found)
                 nan[held[:level]] = found
+            place = builder.add(args[2], builder.mul(args[3], I64(k)))
             if size % 2:
-                emit.store(emit.nan_where(nan[held], values[low]), args[2], k * step)
+                emit.store(emit.nan_where(nan[held], values[low]), place)
                 continue
             total = builder.fadd(
                 builder.fpext(values[low], emit.doubles), builder.fpext(values[high], emit.doubles)
             )
             middle = builder.fmul(total, emit.constant(emit.doubles, 0.5))
-            emit.store(emit.nan_where(nan[held], middle), args[2], 2 * k * step)
+            emit.store(emit.nan_where(nan[held], middle), place)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3, width, outputs, pitch, lanes), codegen
+    return types.void(*[types.int64] * 4, width, outputs, pitch, lanes), codegen
 
 
 def _difference(emit: _Emitter, sci: ir.Value, median: ir.Value, mode: int) -> ir.Value:

@@ -16,13 +16,15 @@ Array = npt.NDArray
 _local = threading.local()
 
 _LARGE = 4 * 2**20
+_LINE = 64
 
 
 def roomy_empty(shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
     """Return an array to be filled, on large pages of memory where the system has them.
 
     numpy asks for them from 4 MiB on; an array of more than a quarter of that is made the front of
-    one of that size, of which the rest is never touched.
+    one of that size, of which the rest is never touched. It begins with a cache line, as vectors
+    that lie across two lines take longer.
 
     Parameters
     ----------
@@ -35,8 +37,11 @@ def roomy_empty(shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
         Of any content.
     """
     count, itemsize = math.prod(shape), np.dtype(dtype).itemsize
-    large = _LARGE // 4 < count * itemsize < _LARGE
-    return np.empty(_LARGE // itemsize if large else count, dtype)[:count].reshape(shape)
+    large = _LARGE // 4 < count * itemsize < _LARGE - _LINE
+    more = _LINE // itemsize
+    held = np.empty(_LARGE // itemsize if large else count + more, dtype)
+    begin = -address(held) % _LINE // itemsize
+    return held[begin : begin + count].reshape(shape)
 
 
 def require(

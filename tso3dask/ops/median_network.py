@@ -14,7 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Node", "Program", "median_program", "outputs_for"]
+__all__ = ["OUTPUTS", "Node", "Program", "median_program"]
+
+OUTPUTS = 8
+"""Windows whose medians kernels compute together, of any width."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,6 @@ class Program:
     def cost(self) -> int:
         """Number of minima and maxima."""
         return sum(node.kind != "row" for node in self.nodes)
-
-
-def outputs_for(width: int) -> int:
-    """Return the number of medians computed together for windows of `width` rows."""
-    if width >= 9:
-        return 8
-    return 4 if width >= 5 else 2
 
 
 class _Builder:
@@ -115,16 +111,16 @@ def median_program(width: int, outputs: int) -> Program:
     Parameters
     ----------
     width : int
-        Rows in a window, at least `outputs`.
+        Rows in a window.
     outputs : int
-        Windows, a power of two.
+        Windows, a power of two. Where there are more of them than rows, only part of them share.
 
     Returns
     -------
     Program
         Free of values that no result needs.
     """
-    if width < outputs or outputs & (outputs - 1):
+    if width < 1 or outputs & (outputs - 1):
         raise ValueError(f"no median program for {outputs} windows of {width} rows")
     builder = _Builder()
     results: list[tuple[int, int]] = [(-1, -1)] * outputs
@@ -154,7 +150,10 @@ def median_program(width: int, outputs: int) -> Program:
         descend(begin, half, values, range(half - 1, end - 1), wanted, seen)
         descend(half, end, values, range(begin + width, half + width), wanted, seen)
 
-    descend(0, outputs, [], range(outputs - 1, width), middle, ())
+    sharing = min(outputs, 1 << (width.bit_length() - 1))
+    for begin in range(0, outputs, sharing):
+        end = begin + sharing
+        descend(begin, end, [], range(end - 1, begin + width), middle, ())
     nodes, moved = _needed(builder.nodes, [index for pair in results for index in pair])
     pairs = tuple((moved[low], moved[high]) for low, high in results)
     return Program(width, outputs, nodes, pairs, tuple(additions))

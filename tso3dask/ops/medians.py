@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tso3dask.errors import InputError
-from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, kernel, scratch_words
+from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
 from tso3dask.ops.blocks import address, require, row_table, scratch
-from tso3dask.ops.median_network import outputs_for
+from tso3dask.ops.median_network import OUTPUTS
 
 __all__ = ["Window", "check_rows", "nanmedian_image", "rolling_median", "wide_median"]
 
 FloatArray = npt.NDArray[np.floating]
+
+_NO_FLAGS = np.zeros(PITCH, np.uint32)
+"""Stands in for one tile of DQ."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +175,10 @@ def rolling_median(
     if window.width > MAX_NETWORK_WIDTH:
         out[...] = wide_median(sci, first, a, b, window)
         return out
-    origin = row_table([sci, sci])
+    origin = row_table([sci, address(_NO_FLAGS)])
     target = row_table([out])
     place = scratch(scratch_words(window.width))
-    run = kernel("rolling", window.width, outputs_for(window.width), 0)
+    run = kernel("rolling", window.width, OUTPUTS, 0)
     npix = sci.shape[1] * sci.shape[2]
     none = np.zeros(1, np.int64)
     run(origin, origin, target, npix, first, a, b, window.nints, 0, np.float32(0), 1, place, none)

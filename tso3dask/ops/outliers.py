@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
 from tso3dask.ops.blocks import address, require, row_table, scratch
 from tso3dask.ops.dq import DO_NOT_USE
-from tso3dask.ops.median_network import outputs_for
+from tso3dask.ops.median_network import OUTPUTS
 from tso3dask.ops.medians import Window, check_rows, rolling_median, wide_median
 
 __all__ = ["compared_medians", "flag_block", "mask_bad", "match_nans_and_flags"]
@@ -270,7 +270,7 @@ def _run(
     counts = result["n_outliers"]
     if snr is not None and networked:
         origin = row_table([sci, zeros if dq is None else dq])
-        run = kernel("rolling", window.width, outputs_for(window.width), 1)
+        run = kernel("rolling", window.width, OUTPUTS, 1)
         bits = 0 if dq is None else mask
         run(
             origin,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel
 from tso3dask.ops.blocks import flat_rows, require
-from tso3dask.ops.median_network import outputs_for
+from tso3dask.ops.median_network import OUTPUTS
 from tso3dask.ops.medians import Window, check_rows, nanmedian_image
 from tso3dask.ops.model_images import ModelImages
 from tso3dask.ops.outliers import flag_block
@@ -230,7 +230,7 @@ def _rolling(
     from tso3dask.ops._vector_jit import LANES
 
     width = window.width
-    outputs = outputs_for(width)
+    outputs = OUTPUTS
     slots = -(-(width + outputs - 1) // outputs) * outputs
     ring = np.zeros((slots, PITCH), np.float32)
     medians = np.empty((outputs, PITCH), np.float32)
