@@ -472,6 +472,24 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
+def peak_of_run(made, workers, folder):
+    words = [made.asn, folder, json.dumps(made.steps), workers]
+    command = [sys.executable, "-c", PEAK, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    shutil.rmtree(folder)
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_niriss_soss_memory_of_the_small_array_is_as_projected(workers, tmp_path):
+    folder = tmp_path / "in"
+    made = tso3.simulate("nis_soss", folder, nints=80, segments=2, subarray="SUBSTRIP96")
+    projected = tso3.plan(made.asn, made.steps, workers=workers).budget.projected
+    peak = peak_of_run(made, workers, tmp_path / "out")
+    assert 0.75 * projected < peak < projected, f"{peak / 1e6:.0f} MB"
+
+
 @pytest.mark.slow
 def test_niriss_soss_memory_does_not_grow_with_the_observation(tmp_path):
     """Growth is that of one worker: whether two are at their peaks together is left to chance.
@@ -480,11 +498,7 @@ def test_niriss_soss_memory_does_not_grow_with_the_observation(tmp_path):
     """
 
     def peak(made, workers):
-        words = [made.asn, tmp_path / "out", json.dumps(made.steps), workers]
-        command = [sys.executable, "-c", PEAK, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        shutil.rmtree(tmp_path / "out")
-        return int(done.stdout.split()[-1])
+        return peak_of_run(made, workers, tmp_path / "out")
 
     def simulated(name, nints):
         folder = tmp_path / name

@@ -203,6 +203,10 @@ def test_the_refusal_advises_what_helps():
     assert refusal("1.2GB", **before) == "raise the limit"
     less = {"skip the start": {"before": 0}, "share": {"shared": 0}}
     assert refusal("1.2GB", **before, alternatives=less) == "raise the limit or skip the start"
+    none = {"leave out images": {"constants": 0}}
+    images = {"window": 3, "constants": 10**8, "alternatives": none}
+    assert refusal(least, **images) == "raise the limit or leave out images"
+    assert refusal(least - 1, **images) == "raise the limit"
 
 
 def test_without_a_limit_the_smallest_plan_is_made_whatever_it_needs():

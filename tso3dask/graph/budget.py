@@ -28,15 +28,18 @@ SOSS_SUB_BLOCK = 8
 """Integrations that are extracted together if memory allows one worker to: the model's matrices
 are gone through for all of them at once."""
 
-MODEL_BYTES = (250, 56_000)
+MODEL_BYTES = (60, 88_000)
 """Bytes per pixel and per column of the model of SOSS orders, which threads share. Tasks of two
 segments do not run at the same time."""
 
 PREPARING_MODEL_BYTES = (520, 110_000)
 """Bytes per pixel and per column while it is made, one segment at a time."""
 
-SOLVING_BYTES = 80
-"""Bytes per pixel that extraction takes beside the integrations."""
+SOLVING_BYTES = 32_000
+"""Bytes per column that a task takes to solve the model, whatever the number of rows."""
+
+BOXES_BYTES = 80
+"""Bytes per pixel that extraction without the model takes beside the integrations."""
 
 IMAGES_BYTES = 200
 """Bytes per pixel of images of models of a few integrations, where they are put to files."""
@@ -96,21 +99,24 @@ def plan_budget(
     if extracted and mode_of(observation) == "soss":
         saved = IMAGES_BYTES if parameters.extract_1d.soss_modelname is not None else 0
         recent = 8 * (FLAGGED_AT_A_TIME + 2 * HALO)  # flagged values and errors
-        constants = max(constants, 4 * pixels) + (recent + SOLVING_BYTES + saved) * pixels
+        images = max(constants, 4 * pixels) + (recent + saved) * pixels
+        constants = images + BOXES_BYTES * pixels
         model, making = (
             a * pixels + b * largest.nx for a, b in (MODEL_BYTES, PREPARING_MODEL_BYTES)
         )
         modelled = models(parameters.extract_1d)
-        boxes = {"shared": 32 * pixels, "before": 6 * TILE_BYTES}
+        boxes = {"shared": 32 * pixels, "before": 6 * TILE_BYTES, "constants": constants}
         without = "give soss_atoca=False with soss_bad_pix=masking"
         orders = {
             "most": FLAGGED_AT_A_TIME,
             "kept": 9 * pixels,  # filled values and errors, and a mask
-            **boxes,
+            "shared": boxes["shared"],
+            "before": boxes["before"],
             "fewest": SOSS_SUB_BLOCK,
             "default_limit": SOSS_LIMIT,
         }
         if modelled:
+            constants = images + SOLVING_BYTES * largest.nx
             orders |= {
                 "shared": model,
                 "before": max(making, 6 * TILE_BYTES),

@@ -157,8 +157,8 @@ def make_budget(
     default_limit : int
         Limit where none is given.
     alternatives : mapping, optional
-        What a user may do about a limit that is too small, and the arguments `window`, `shared`
-        and `before` that would be other ones then; told where it is enough.
+        What a user may do about a limit that is too small, and the arguments `window`,
+        `constants`, `shared` and `before` that would be other ones then; told where it is enough.
     memory_limit : str or int, optional
         Limit for the process tree.
     workers : int, optional
@@ -195,9 +195,10 @@ def make_budget(
     ways = ["raise the limit"]
     narrow = {"lower rolling_window_width": {"window": min(window, NARROW_WINDOW)}}
     for way, changed in {**narrow, **(alternatives or {})}.items():
-        sizes = {"window": window, "shared": shared, "before": before, **changed}
-        task = task_memory(plane, stored, sizes["window"], 1, constants, most, kept)
-        least = _run_memory(1, task, sizes["shared"], sizes["before"], separate_processes)
+        usual = {"window": window, "constants": constants, "shared": shared, "before": before}
+        other = usual | {**changed}
+        task = task_memory(plane, stored, other["window"], 1, other["constants"], most, kept)
+        least = _run_memory(1, task, other["shared"], other["before"], separate_processes)
         if least <= limit:
             ways.append(way)
     raise InputError(
