@@ -4,7 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from tso3dask.config import parse_steps
 from tso3dask.graph.program import Block, Program, Source
 from tso3dask.graph.stages import FlagOutliers, Match, flag_stage, median_prologue
+from tso3dask.graph.stored_cubes import StoredCubes
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.io.segment import open_segment
+from tso3dask.ops.blocks import is_stored, to_native
 from tso3dask.ops.medians import Window
 
 ROLLING, SHORT, SHORTER, SINGLE = range(4)
@@ -134,6 +136,62 @@ def test_any_range_and_any_step_give_the_same_rows(cases, case, data):
         same(block, first, last, expected)
         position = last
     assert position == b
+
+
+@pytest.mark.parametrize("case", range(2, 11))
+def test_pixels_that_are_stored_otherwise_give_the_same_rows(cases, case, monkeypatch):
+    monkeypatch.setattr(Source, "plain", False)
+    program, constants, expected = cases[case]
+    for first, last, block in program.stream(0, program.source.nints, 5, constants=constants):
+        assert not isinstance(block.arrays, StoredCubes)
+        same(block, first, last, expected)
+
+
+@dataclass
+class Kept:
+    """A tap that keeps copies of what it gets, and the byte orders."""
+
+    point: int
+    takes_stored: bool
+    rows: list = field(default_factory=list)
+    orders: set = field(default_factory=set)
+
+    def put(self, a, b, arrays):
+        assert len(self.rows) == a
+        self.orders |= {array.dtype.str[0] for array in arrays.values()}
+        own = {n: to_native(v.copy()) if is_stored(v) else v.copy() for n, v in arrays.items()}
+        self.rows += [{name: array[i] for name, array in own.items()} for i in range(b - a)]
+
+
+@pytest.mark.parametrize("case", [2, 6, 8])
+def test_taps_get_rows_as_files_have_them_where_they_take_them(cases, case):
+    program, constants, _ = cases[case]
+    expected = whole(program.until(1))
+    alone = [Kept(1, True)], [Kept(1, False)]
+    both = [Kept(1, True), Kept(1, False), Kept(1, True)]
+    before = Kept(0, False)
+    for taps in (*alone, both, [before]):
+        for _ in program.stream(0, program.source.nints, 4, constants=constants, taps=taps):
+            pass
+    assert [t.orders for t in both] == [{">"}, {"<"}, {"<"}]
+    assert alone[0][0].orders == {">"} and alone[1][0].orders == {"<"}
+    for tap in (*alone[0], *alone[1], *both):
+        for name, array in expected.arrays.items():
+            assert np.array([row[name] for row in tap.rows]).tobytes() == array.tobytes()
+    for name, array in Program(program.source).block(0, len(before.rows)).arrays.items():
+        assert np.array([row[name] for row in before.rows]).tobytes() == array.tobytes()
+
+
+def test_stored_cubes_become_native_one_by_one():
+    numbers = {"sci": np.array([[1.5, np.nan]], ">f4"), "dq": np.array([[1 - 2**31, 0]], ">i4")}
+    cubes = StoredCubes({name: array.copy() for name, array in numbers.items()})
+    assert list(cubes) == ["sci", "dq"] and len(cubes) == 2 and "err" not in cubes
+    assert cubes.get("err") is None
+    assert cubes["dq"].dtype == np.uint32 and cubes["dq"].tolist() == [[1, 2**31]]
+    assert cubes["dq"] is cubes["dq"]
+    raw = cubes.as_they_are()
+    assert raw["sci"].tobytes() == numbers["sci"].tobytes() and raw["dq"] is cubes["dq"]
+    np.testing.assert_array_equal(cubes["sci"], np.array([[1.5, np.nan]], np.float32))
 
 
 def test_flags_are_found_in_these_cases(cases):

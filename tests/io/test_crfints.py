@@ -128,6 +128,19 @@ def test_slices_and_other_layouts_of_arrays(spectra_segments, tmp_path):
         np.testing.assert_array_equal(result.arrays[name].read(), values)
 
 
+def test_pixels_as_files_have_them_are_written_as_they_are(spectra_segments, tmp_path):
+    segment = spectra_segments[0]
+    arrays = changed(segment)
+    sink = CrfintsSink.create(segment, tmp_path / ".part", **LABELS)
+    assert sink.takes_stored
+    stored = {name: values.astype(">f4") for name, values in arrays.items()}
+    stored["dq"] = (arrays["dq"] ^ np.uint32(2**31)).view(np.int32).astype(">i4")
+    sink.put(0, segment.nints, stored)
+    result = open_segment(sink.finish(tmp_path / NAME))
+    for name, values in arrays.items():
+        assert result.arrays[name].read().tobytes() == values.tobytes()
+
+
 def test_float64_and_small_integers_keep_their_stored_type(spectra_files, tmp_path):
     path = tmp_path / "old_calints.fits"
     with fits.open(spectra_files[0]) as opened:
@@ -136,6 +149,7 @@ def test_float64_and_small_integers_keep_their_stored_type(spectra_files, tmp_pa
         opened["DQ"].data = (opened["DQ"].data & 31).astype("i2")
         opened.writeto(path)
     segment = open_segment(path)
+    assert not CrfintsSink.create(segment, tmp_path / ".part", **LABELS).takes_stored
     written, arrays = write(segment, tmp_path)
     result = open_segment(written)
     np.testing.assert_array_equal(result.arrays["err"].read(), arrays["err"])

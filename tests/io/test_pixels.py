@@ -50,6 +50,18 @@ def test_whole_arrays(stored, name):
     np.testing.assert_array_equal(found, data[name].astype(found.dtype))
 
 
+@pytest.mark.parametrize("name", ["sci", "err", "dq", "var_flat"])
+def test_rows_as_the_file_has_them(stored, name):
+    data, specs = stored
+    spec = specs[name]
+    assert spec.plain == (name in ("sci", "dq"))
+    assert not ArraySpec("dq", spec.path, spec.offset, ">i4", 0, SHAPE).plain
+    found = spec.read(2, 5, out=np.zeros((3, *SHAPE[1:]), spec.stored))
+    assert found.dtype == spec.dtype
+    values = found.astype("f8") + spec.bzero
+    np.testing.assert_array_equal(values, data[name][2:5].astype("f8"))
+
+
 @settings(deadline=None)
 @given(
     name=st.sampled_from(["sci", "err", "dq", "var_flat"]),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tso3dask.ops import outliers
+from tso3dask.ops.blocks import is_stored, to_native
 from tso3dask.ops.medians import Window, nanmedian_image
 from tso3dask.ops.outliers import flag_block, mask_bad, match_nans_and_flags
 
@@ -106,8 +107,25 @@ def flag_parts(cube, window, cuts, *, in_place=False, **options):
         )
         if out:
             assert all(part[name] is array for name, array in out.items())
-        parts.append(part)
+        kinds = {part[name].dtype for name in part if name not in ("dq", "n_outliers")}
+        assert (
+            kinds == {cube["sci"].dtype} and part["dq"].dtype.isnative == cube["sci"].dtype.isnative
+        )
+        parts.append({n: to_native(a) if is_stored(a) else a for n, a in part.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def as_stored(name, array):
+    """Pixels as FITS files have them."""
+    if name == "dq":
+        return (array ^ np.uint32(2**31)).view(np.int32).astype(">i4")
+    return array.astype(">f4")
+
+
+def flag_stored(cube, window, cuts, **options):
+    """As `flag_parts`, of pixels as files have them."""
+    cube = {name: None if array is None else as_stored(name, array) for name, array in cube.items()}
+    return flag_parts(cube, window, cuts, **options)
 
 
 def assert_same(result, expected):
@@ -291,6 +309,31 @@ class TestAgainstTwin:
         for name, array in kept.items():
             np.testing.assert_array_equal(cube[name], array)
 
+    @settings(deadline=None, max_examples=40)
+    @given(
+        width=st.sampled_from((0, 4, 9)),
+        nx=st.integers(1, 40),
+        seed=st.integers(0, 2**32),
+        snr=st.sampled_from((None, 1.5, 5.0)),
+        bad_bits=st.sampled_from((0, 1, 6, 2**31, 2**32 - 1)),
+        absent=st.sets(st.sampled_from(("err", *VARIANCES)), max_size=2),
+        in_place=st.booleans(),
+        data=st.data(),
+    )
+    def test_pixels_as_files_have_them(
+        self, width, nx, seed, snr, bad_bits, absent, in_place, data
+    ):
+        nints = 30
+        cube = random_segment(seed, (nints, 2, nx)) | dict.fromkeys(absent)
+        options = {"bad_bits": bad_bits, "maskpt": 0.7, "snr": snr, "any_good": True}
+        expected = outlier_twin(cube, width, **options)
+        cuts = sorted(data.draw(st.sets(st.integers(1, nints - 1), max_size=4)))
+        median = None if width else nanmedian_image(cube["sci"])
+        result = flag_stored(
+            cube, Window(width, nints), cuts, in_place=in_place, median=median, **options
+        )
+        assert_same(result, expected)
+
     @pytest.mark.parametrize("width", [6, 7])
     def test_wide_windows(self, width, monkeypatch):
         monkeypatch.setattr(outliers, "MAX_NETWORK_WIDTH", 5)
@@ -298,6 +341,7 @@ class TestAgainstTwin:
         cube = random_segment(8, (30, 4, 21))
         expected = outlier_twin(cube, width, **options)
         assert_same(flag_parts(cube, Window(width, 30), [7, 11, 29], **options), expected)
+        assert_same(flag_stored(cube, Window(width, 30), [7, 11, 29], **options), expected)
 
     @pytest.mark.parametrize("width", [9, 24, 30])
     def test_tiles_of_y_through_all_time_and_more_pixels_than_a_tile(self, width):
@@ -466,6 +510,18 @@ class TestDoor:
         result = self.call(a=4, b=4, err=None)
         assert result["sci"].shape == (0, 2, 3) and result["n_outliers"].shape == (0,)
 
+    def test_pixels_as_files_have_them(self):
+        sci, err = flat_segment(30)
+        given = {"sci": as_stored("sci", sci), "err": as_stored("err", err[4:8])}
+        with pytest.raises(ValueError, match="dq: pixels as files have them need it"):
+            self.call(**given, window=Window(9, 30), dq=None)
+        with pytest.raises(ValueError, match=r"dq: expected \(30, 2, 3\) >i4, got .*u4"):
+            self.call(**given, window=Window(9, 30))
+        given["dq"] = as_stored("dq", np.zeros(sci.shape, np.uint32))
+        with pytest.raises(ValueError, match=r"err: expected \(4, 2, 3\) >f4, got .*<f4"):
+            self.call(**given | {"err": err[4:8]}, window=Window(9, 30))
+        assert self.call(**given, window=Window(9, 30))["n_outliers"].tolist() == [0] * 4
+
 
 def test_mask_bad():
     sci = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
@@ -504,8 +560,10 @@ def test_processors_without_long_vectors():
         "options = {'bad_bits': 1, 'maskpt': 0.7, 'snr': 3.0, 'any_good': True}\n"
         "cube = random_segment(12, (30, 5, 11))\n"
         "for width in (8, 9):\n"
-        "    result = flag_parts(cube, Window(width, 30), [3, 11], **options)\n"
-        "    assert_same(result, outlier_twin(cube, width, **options))\n"
+        "    expected = outlier_twin(cube, width, **options)\n"
+        "    for flag in (flag_parts, flag_stored):\n"
+        "        result = flag(cube, Window(width, 30), [3, 11], **options)\n"
+        "        assert_same(result, expected)\n"
         "print('lanes', LANES)\n"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])

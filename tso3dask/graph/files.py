@@ -55,6 +55,11 @@ class Output:
     place: tuple[int, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def takes_stored(self) -> bool:
+        """Whether `put` takes pixels as FITS files have them, too."""
+        return bool(getattr(self.sink, "takes_stored", False))
+
     def put(self, a: int, b: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the integrations ``a:b``."""
         names = self.names or [(name, name) for name in self.sink.names]

@@ -60,21 +60,21 @@ def rows_to_flag(
     variances = {n: block.rows(n, a, b) for n in source.names if n.startswith("var_")}
     out: dict[str, np.ndarray] = {}
     if scratch is not None:
-        out = _kept(scratch, source, b - a, more or {})
+        out = _kept(scratch, block, b - a, more or {})
         if scratch["in_place"]:
             out |= {"err": err, **variances}
     return RowsToFlag(a, b, err, variances, out)
 
 
 def _kept(
-    scratch: dict[str, Any], source: Source, rows: int, more: Mapping[str, npt.DTypeLike]
+    scratch: dict[str, Any], block: Block, rows: int, more: Mapping[str, npt.DTypeLike]
 ) -> dict[str, np.ndarray]:
     """Arrays that one task uses again for each sub-block."""
     kept = scratch.get("flagged")
     if kept is None or len(kept["sci"]) < rows:
-        names = ("sci", "dq") if scratch["in_place"] else source.names
-        kinds = {name: source.array(name).native for name in names} | {**more}
-        shape = (rows, *source.shape[1:])
+        names = ("sci", "dq") if scratch["in_place"] else tuple(block.arrays)
+        kinds = {name: block.arrays[name].dtype for name in names} | {**more}
+        shape = (rows, *block.arrays["sci"].shape[1:])
         kept = {name: roomy_empty(shape, kind) for name, kind in kinds.items()}
         scratch["flagged"] = kept
     return {name: array[:rows] for name, array in kept.items()}

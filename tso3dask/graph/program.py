@@ -7,6 +7,7 @@ tasks write and measure as they go. Both give the same numbers, for any cutting 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 import tso3dask
+from tso3dask.graph.stored_cubes import StoredCubes
 from tso3dask.ops.blocks import roomy_empty
 
 if TYPE_CHECKING:
@@ -79,6 +81,16 @@ class Source:
         return self.shape[0]
 
     @property
+    def plain(self) -> bool:
+        """Whether all pixels, of adjoining segments too, are stored the usual way.
+
+        Stages with ``takes_stored`` then take them without a change of byte order. A big-endian
+        machine has no use for that.
+        """
+        parts = (*self.before, self, *self.after)
+        return sys.byteorder == "little" and all(s.plain for part in parts for s in part.arrays)
+
+    @property
     def reach(self) -> tuple[int, int]:
         """First and last integration that can be asked for, end excluded."""
         return -sum(s.nints for s in self.before), self.nints + sum(s.nints for s in self.after)
@@ -130,7 +142,7 @@ class Block:
 
     Attributes
     ----------
-    arrays : dict of str to ndarray
+    arrays : mapping of str to ndarray
         (rows, y, x) each.
     first : dict of str to int
         Integration of the segment that row 0 of each array is.
@@ -144,7 +156,7 @@ class Block:
         should show, and ``number``, how many values say so.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     first: dict[str, int]
     counts: dict[str, np.ndarray]
     extra: dict[str, np.ndarray] = field(default_factory=dict)
@@ -162,6 +174,11 @@ class Tap(Protocol):
     @property
     def point(self) -> int | None:
         """Stages that rows have gone through."""
+        ...
+
+    @property
+    def takes_stored(self) -> bool:
+        """Whether rows may be as files have them."""
         ...
 
     def put(self, a: int, b: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -188,7 +205,8 @@ class Stage(Protocol):
 
         ``scratch`` is None, or what a stage keeps between the sub-blocks of a stream. Input arrays
         may be written only where ``scratch["in_place"]`` is true, and there only rows that are
-        not halo: then no other sub-block asks for them.
+        not halo: then no other sub-block asks for them. The first stage of a stream gets pixels
+        as files have them if it has ``takes_stored``, true.
         """
         ...
 
@@ -341,13 +359,15 @@ class Program:
         """
         readers: dict[str, _SlidingReader] = {}
         scratch: dict[str, Any] = {}
+        stored = getattr(next(iter(self.stages), None), "takes_stored", False)
+        stored = stored and self.source.plain
         for first in range(a, b, step):
             last = min(first + step, b)
             spans = self.spans(first, last, names)
             arrays, begin = {}, {}
             for name, (lo, hi) in spans[0].items():
                 if name not in readers:
-                    readers[name] = _SlidingReader(self.source, name, hi - lo, step)
+                    readers[name] = _SlidingReader(self.source, name, hi - lo, step, stored)
                 arrays[name] = readers[name].rows(lo, hi)
                 begin[name] = lo
             block = Block(arrays, begin, {})
@@ -376,20 +396,26 @@ def _put(taps: Sequence[Tap], point: int, block: Block, ranges: Ranges) -> None:
     """Hand the rows asked for to the taps at this point."""
     for tap in taps:
         if tap.point == point:
-            arrays = {name: block.rows(name, *ranges[name]) for name in ranges}
+            rows = block
+            if tap.takes_stored and isinstance(block.arrays, StoredCubes):
+                rows = replace(block, arrays=block.arrays.as_they_are())
+            arrays = {name: rows.rows(name, *ranges[name]) for name in ranges}
             tap.put(*next(iter(ranges.values())), arrays | block.extra)
 
 
 class _SlidingReader:
     """Rows of one cube for ranges that only move forward; rows already read are kept."""
 
-    def __init__(self, source: Source, name: str, width: int, step: int) -> None:
+    def __init__(
+        self, source: Source, name: str, width: int, step: int, stored: bool = False
+    ) -> None:
         self._source, self._name = source, name
         spec = source.array(name)
+        kind = spec.stored if stored else spec.native
         spare = step if width > step else 0
         begin, end = source.reach
         self._capacity = min(width + spare, end - begin)
-        self._buffer = roomy_empty((self._capacity, *spec.shape[1:]), spec.native)
+        self._buffer = roomy_empty((self._capacity, *spec.shape[1:]), kind)
         self._first = 0
         self._filled = 0
 

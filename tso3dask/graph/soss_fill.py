@@ -100,6 +100,10 @@ class _Within:
     def point(self) -> int | None:
         return self.tap.point
 
+    @property
+    def takes_stored(self) -> bool:
+        return self.tap.takes_stored
+
     def put(self, a: int, b: int, arrays: Mapping[str, np.ndarray]) -> None:
         first, last = max(a, self.a), min(b, self.b)
         if first < last:

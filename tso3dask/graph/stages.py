@@ -12,9 +12,11 @@ from dask.tokenize import tokenize
 from tso3dask.config import PipelineParameters
 from tso3dask.graph.flag_rows import rows_to_flag
 from tso3dask.graph.program import Block, Pointwise, Program, Ranges, Source, Stage, rows_asked
+from tso3dask.graph.stored_cubes import StoredCubes
 from tso3dask.graph.temporal import FlagInTime, flag_in_time
 from tso3dask.ops import dq as dq_ops
 from tso3dask.ops import outliers
+from tso3dask.ops.blocks import is_stored
 from tso3dask.ops.medians import Window, nanmedian_image
 
 __all__ = [
@@ -58,6 +60,11 @@ class FlagOutliers:
     snr: float
     keep_median: bool = False
 
+    @property
+    def takes_stored(self) -> bool:
+        """Whether pixels may be as files have them: not where medians are given."""
+        return not self.keep_median
+
     def input_ranges(self, ranges: Ranges, source: Source) -> Ranges:
         """SCI and DQ with their halo, everything else as asked for."""
         a, b = rows_asked(ranges)
@@ -96,7 +103,8 @@ class FlagOutliers:
         )
         counts = {**block.counts, "n_outliers": result.pop("n_outliers")}
         extra = {"median": self._medians(block, a, b, constants, good)} if self.keep_median else {}
-        return Block(result, dict.fromkeys(result, a), counts, extra)
+        arrays = StoredCubes(result) if is_stored(result["sci"]) else result
+        return Block(arrays, dict.fromkeys(result, a), counts, extra)
 
     def _medians(
         self, block: Block, a: int, b: int, constants: Mapping[str, Any], good: bool

@@ -149,6 +149,11 @@ class CrfintsSink(UnfinishedFile):
         return tuple(spec.name for spec in self.arrays)
 
     @property
+    def takes_stored(self) -> bool:
+        """Whether `put` takes pixels as FITS files usually have them, too."""
+        return all(spec.plain for spec in self.arrays)
+
+    @property
     def nints(self) -> int:
         """Integrations in the file."""
         return self.arrays[0].shape[0]
@@ -161,7 +166,8 @@ class CrfintsSink(UnfinishedFile):
         a, b : int
             Range of integrations in the segment.
         arrays : mapping of str to ndarray
-            Native (b - a, y, x) arrays by name; names that the file does not have are an error.
+            Native (b - a, y, x) arrays by name, or as the file has them where `takes_stored` says
+            so; names that the file does not have are an error.
 
         Returns
         -------
@@ -189,11 +195,14 @@ def _put_rows(descriptor: int, spec: ArraySpec, a: int, b: int, values: np.ndarr
     shape = (b - a, *spec.shape[1:])
     if values.shape != shape:
         raise ValueError(f"{spec.name}: expected shape {shape}, got {values.shape}")
-    stored = np.dtype(spec.dtype)
+    stored = spec.stored
+    position = spec.offset + a * spec.row_bytes
+    if values.dtype == stored and values.flags.c_contiguous:
+        pwrite_all(descriptor, values.reshape(-1).view(np.uint8).data, position)
+        return values.nbytes
     direct = stored.itemsize == 4 and values.dtype == spec.native
     step = _BUFFER // max(stored.itemsize, values.dtype.itemsize)
     scratch = scratch_words(step) if direct else None
-    position = spec.offset + a * spec.row_bytes
     # A non-contiguous array is made whole one integration at a time.
     pieces = [values] if values.flags.c_contiguous else values
     for piece in pieces:

@@ -65,6 +65,16 @@ class ArraySpec:
         return np.dtype("uint32") if kind.kind in "iu" else kind
 
     @property
+    def stored(self) -> np.dtype:
+        """Type of the array as the file has it."""
+        return np.dtype(self.dtype)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the file has 4-byte floats, or 4-byte DQ less 2**31."""
+        return (self.dtype, self.bzero) == ((">i4", 2**31) if self.name == "dq" else (">f4", 0))
+
+    @property
     def row_bytes(self) -> int:
         """Stored bytes of one row of the first axis."""
         return prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
@@ -84,12 +94,13 @@ class ArraySpec:
         start, stop : int
             Range of the first axis; the whole array by default.
         out : ndarray, optional
-            C-contiguous native buffer of the right shape to read into.
+            C-contiguous buffer of the right shape to read into: native, or of the type `stored`,
+            which then holds the bytes of the file.
 
         Returns
         -------
         ndarray
-            (stop - start, ...) in native byte order; DQ as uint32.
+            (stop - start, ...) in native byte order, DQ as uint32; or as `out` asks for it.
 
         Raises
         ------
@@ -102,12 +113,15 @@ class ArraySpec:
         shape = (stop - start, *self.shape[1:])
         if out is None:
             out = np.empty(shape, self.native)
-        elif out.shape != shape or out.dtype != self.native or not out.flags.c_contiguous:
+        stored = self.stored
+        fits = out.shape == shape and out.dtype in (self.native, stored)
+        if not (fits and out.flags.c_contiguous):
             raise ValueError(f"out must be a contiguous {self.native} array of shape {shape}")
-        stored = np.dtype(self.dtype)
         with self._open() as handle:
             position = self.offset + start * self.row_bytes
-            if stored.itemsize == out.dtype.itemsize and stored.kind in "iuf":
+            if out.dtype == stored:
+                self._fill(handle.fileno(), _bytes(out), position)
+            elif stored.itemsize == out.dtype.itemsize and stored.kind in "iuf":
                 self._read_swapped(handle.fileno(), position, out)
             else:
                 raw = np.empty(out.size, stored)

@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from tso3dask.ops._jit import helper, jit
-from tso3dask.ops._vector_jit import LANES, copy_words, moment_lanes
+from tso3dask.ops._moments_jit import moment_lanes
+from tso3dask.ops._vector_jit import LANES, copy_words
 
 __all__ = ["TILE", "along_x", "along_y"]
 

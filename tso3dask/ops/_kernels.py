@@ -45,8 +45,8 @@ def kernel(name: str, *constants: int) -> Callable[..., None]:
     Parameters
     ----------
     name : str
-        ``rolling`` (constants: width, outputs, fused), ``scaled`` (width, outputs, networked),
-        ``rows``, ``wide`` or ``image``.
+        ``rolling`` (constants: width, outputs, fused, stored), ``scaled`` (width, outputs,
+        networked), ``rows`` (mode, stored), ``wide`` or ``image``.
     *constants : int
         Values that the code is generated for.
 

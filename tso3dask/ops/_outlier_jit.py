@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numba import literally
+
 from tso3dask.ops._jit import helper
 from tso3dask.ops._kernels import PITCH, TAIL, TILE
 from tso3dask.ops._vector_jit import (
@@ -34,71 +36,66 @@ _LARGE = 4 * TILE
 
 
 @helper
-def _load_row(sci: int, dq: int, target: int, n: int, bad_bits: int, tail: int) -> None:
+def _load_row(
+    sci: int, dq: int, target: int, n: int, bad_bits: int, tail: int, stored: int
+) -> None:
     """Copy n pixels of one row to the ring, bad ones as NaN; the ring's row is filled up."""
+    turned = literally(stored)
     whole = n // LANES * LANES
     for j in range(0, 4 * whole, 4 * LANES):
-        mask_lanes(sci + j, dq + j, target + j, bad_bits, LANES)
+        mask_lanes(sci + j, dq + j, target + j, bad_bits, turned, LANES)
     if whole < n:
         copy_words(tail, sci + 4 * whole, n - whole)
         copy_words(tail + 4 * TAIL, dq + 4 * whole, n - whole)
-        mask_lanes(tail, tail + 4 * TAIL, target + 4 * whole, bad_bits, LANES)
+        mask_lanes(tail, tail + 4 * TAIL, target + 4 * whole, bad_bits, turned, LANES)
 
 
 @helper
 def _flag_row(
-    source: Six, target: Six, n: int, median: int, mode: int, snr: Any, full: int, tail: int
+    source: Six,
+    target: Six,
+    n: int,
+    median: int,
+    snr: Any,
+    full: int,
+    tail: int,
+    mode: int,
+    stored: int,
 ) -> int:
     """Flag and match n pixels of one row; return the number of outliers."""
+    how, turned = literally(mode), literally(stored)
+    size = 4 * TAIL
+    words = (how + 1) // 2  # of 4 bytes, in a median
     count = 0
     whole = n // LANES * LANES
     stop = 4 * whole
-    step = 4 * LANES
     every = (1 << LANES) - 1
-    if mode == 0:
-        for j in range(0, stop, step):
-            flag_lanes(source, target, j, median, snr, full, every, 0, LANES)
-    elif mode == 1:
-        for j in range(0, stop, step):
-            count += flag_lanes(source, target, j, median + j, snr, full, every, 1, LANES)
-    elif mode == 2:
-        for j in range(0, stop, step):
-            count += flag_lanes(source, target, j, median + j, snr, full, every, 2, LANES)
-    else:
-        for j in range(0, stop, step):
-            count += flag_lanes(source, target, j, median + 2 * j, snr, full, every, 3, LANES)
+    for j in range(0, stop, 4 * LANES):
+        level = median + words * j
+        count += flag_lanes(source, target, j, level, snr, full, every, how, turned, LANES)
     rest = n - whole
     if rest == 0:
         return count
     # The last pixels go through a place of their own, where a whole vector may be read.
-    size = 4 * TAIL
-    copy_words(tail, source[0] + stop, rest)
-    copy_words(tail + size, source[1] + stop, rest)
-    copy_words(tail + 2 * size, source[2] + stop, rest)
-    copy_words(tail + 3 * size, source[3] + stop, rest)
-    copy_words(tail + 4 * size, source[4] + stop, rest)
-    copy_words(tail + 5 * size, source[5] + stop, rest)
     held = (tail, tail + size, tail + 2 * size, tail + 3 * size, tail + 4 * size, tail + 5 * size)
     level = tail + 6 * size
+    _copy_six(held, 0, source, stop, rest)
+    copy_words(level, median + words * stop, words * rest)
     keep = (1 << rest) - 1
-    if mode == 0:
-        flag_lanes(held, held, 0, level, snr, 1, keep, 0, LANES)
-    elif mode == 1:
-        copy_words(level, median + stop, rest)
-        count += flag_lanes(held, held, 0, level, snr, 1, keep, 1, LANES)
-    elif mode == 2:
-        copy_words(level, median + stop, rest)
-        count += flag_lanes(held, held, 0, level, snr, 1, keep, 2, LANES)
-    else:
-        copy_words(level, median + 2 * stop, 2 * rest)
-        count += flag_lanes(held, held, 0, level, snr, 1, keep, 3, LANES)
-    copy_words(target[0] + stop, held[0], rest)
-    copy_words(target[1] + stop, held[1], rest)
-    copy_words(target[2] + stop, held[2], rest)
-    copy_words(target[3] + stop, held[3], rest)
-    copy_words(target[4] + stop, held[4], rest)
-    copy_words(target[5] + stop, held[5], rest)
+    count += flag_lanes(held, held, 0, level, snr, 1, keep, how, turned, LANES)
+    _copy_six(target, stop, held, 0, rest)
     return count
+
+
+@helper
+def _copy_six(target: Six, to: int, source: Six, start: int, n: int) -> None:
+    """Copy n words of each of six arrays, from and to some bytes after their addresses."""
+    copy_words(target[0] + to, source[0] + start, n)
+    copy_words(target[1] + to, source[1] + start, n)
+    copy_words(target[2] + to, source[2] + start, n)
+    copy_words(target[3] + to, source[3] + start, n)
+    copy_words(target[4] + to, source[4] + start, n)
+    copy_words(target[5] + to, source[5] + start, n)
 
 
 @helper
@@ -129,9 +126,11 @@ def _place(table: Any, row: int, p0: int) -> Six:
 
 
 def make_rolling(  # noqa: C901
-    stamp: int, width: int, outputs: int, fused: int
+    stamp: int, width: int, outputs: int, fused: int, stored: int
 ) -> Made:
     """Make the kernel of rolling medians, that flags with them (fused) or stores them.
+
+    If `stored`, cubes are as files have them, before and after.
 
     In the kernel, `source` and `target` are tables as in `_place`, whose first row is integration
     a; if not fused, `target` has one line, that of the medians. Lines 0 and 1 of `origin` are those
@@ -179,7 +178,7 @@ def make_rolling(  # noqa: C901
                     slot = (loaded - start) % (groups * outputs)
                     sci = origin[0, 0] + (loaded - first) * origin[0, 1] + p0 * origin[0, 2]
                     dq = origin[1, 0] + (loaded - first) * origin[1, 1] + p0 * origin[1, 2]
-                    _load_row(sci, dq, ring + slot * pitch_bytes, n, bad_bits, tail)
+                    _load_row(sci, dq, ring + slot * pitch_bytes, n, bad_bits, tail, stored)
                     loaded += 1
                 phase = (begin - start) // outputs % groups
                 # Medians go straight to their place where that takes whole vectors of whole groups.
@@ -212,15 +211,9 @@ def make_rolling(  # noqa: C901
                         break
                     median = level + (used - begin) * apart
                     if fused:
+                        old, new = _place(source, i - a, p0), _place(target, i - a, p0)
                         counts[i - a] += _flag_row(
-                            _place(source, i - a, p0),
-                            _place(target, i - a, p0),
-                            n,
-                            median,
-                            mode,
-                            snr,
-                            full,
-                            tail,
+                            old, new, n, median, snr, full, tail, mode, stored
                         )
                     elif not direct or i != used + half:
                         copy_words(
@@ -238,8 +231,9 @@ def make_rolling(  # noqa: C901
     )
 
 
-def make_rows(stamp: int) -> Made:
+def make_rows(stamp: int, mode: int, stored: int) -> Made:
     """Make the kernel that flags with given medians, `step` bytes from row to row."""
+    size = 8 if mode == 3 else 4
 
     def rows(
         source: Any,
@@ -248,7 +242,6 @@ def make_rows(stamp: int) -> Made:
         nrows: int,
         median: int,
         step: int,
-        mode: int,
         snr: Any,
         full: int,
         scratch: int,
@@ -256,25 +249,15 @@ def make_rows(stamp: int) -> Made:
     ) -> None:
         if stamp < 0:
             return
-        size = 8 if mode == 3 else 4
         lead = _lead(target[0, 0], target[0, 2], npix)
         for i in range(nrows):
             p0 = 0
             while p0 < npix:
                 n = lead if p0 < lead else min(TILE, npix - p0)
-                counts[i] += _flag_row(
-                    _place(source, i, p0),
-                    _place(target, i, p0),
-                    n,
-                    median + i * step + p0 * size,
-                    mode,
-                    snr,
-                    full,
-                    scratch,
-                )
+                old, new = _place(source, i, p0), _place(target, i, p0)
+                level = median + i * step + p0 * size
+                counts[i] += _flag_row(old, new, n, level, snr, full, scratch, mode, stored)
                 p0 += n
 
     table = "int64[:,::1]"
-    return rows, (
-        f"void({table},{table},int64,int64,int64,int64,int64,float32,int64,int64,int64[::1])"
-    )
+    return rows, (f"void({table},{table},int64,int64,int64,int64,float32,int64,int64,int64[::1])")

@@ -4,8 +4,8 @@ They work on addresses, not arrays: callers have checked shapes and types before
 stores may be unaligned. LLVM turns the vectors into whatever registers the processor has, so the
 code is right on any of them; `LANES` only picks a length that suits.
 
-Arguments from `width`, `mode` or `lanes` on must be compile-time constants (literals, globals or
-closure values).
+Arguments from `width`, `mode`, `stored` or `lanes` on must be compile-time constants (literals,
+globals or closure values).
 
 This module imports numba when it is imported: use `tso3dask.ops._kernels`.
 """
@@ -24,14 +24,18 @@ from numba.extending import intrinsic as typed_intrinsic
 from tso3dask.ops.median_network import median_program
 
 __all__ = [
+    "I64",
     "LANES",
+    "Emitter",
+    "Signature",
     "copy_words",
     "count_below",
     "flag_lanes",
+    "intrinsic",
     "key_value",
+    "literals",
     "mask_lanes",
     "median_lanes",
-    "moment_lanes",
     "ordered_key",
     "prefetch",
 ]
@@ -62,7 +66,7 @@ def _lanes() -> int:
 LANES: int = _lanes()
 
 
-class _Emitter:
+class Emitter:
     """Shorthand for vector instructions of a fixed number of lanes."""
 
     def __init__(self, builder: ir.IRBuilder, lanes: int) -> None:
@@ -91,6 +95,32 @@ class _Emitter:
     def store(self, value: ir.Value, address: ir.Value, offset: int = 0) -> None:
         self.builder.store(value, self.pointer(value.type, address, offset), align=4)
 
+    def swapped(self, value: ir.Value) -> ir.Value:
+        """Turn round the bytes of each of the vector's words."""
+        each = ir.VectorType(ir.IntType(8), 4 * self.lanes)
+        order = [I32(4 * word + byte) for word in range(self.lanes) for byte in (3, 2, 1, 0)]
+        places = ir.Constant(ir.VectorType(I32, 4 * self.lanes), order)
+        pieces = self.builder.bitcast(value, each)
+        turned = self.builder.shuffle_vector(pieces, ir.Constant(each, ir.Undefined), places)
+        return self.builder.bitcast(turned, value.type)
+
+    def load_pixels(self, kind: ir.Type, address: ir.Value, stored: int) -> ir.Value:
+        """Load SCI, ERR or variances (float) or DQ (words), in native order or as in a file."""
+        value = self.load(kind, address)
+        if stored:
+            value = self.swapped(value)
+            if kind == self.words:
+                value = self.builder.xor(value, self.constant(kind, 0x80000000))
+        return value
+
+    def store_pixels(self, value: ir.Value, address: ir.Value, stored: int) -> None:
+        """Store what `load_pixels` loads."""
+        if stored:
+            if value.type == self.words:
+                value = self.builder.xor(value, self.constant(self.words, 0x80000000))
+            value = self.swapped(value)
+        self.store(value, address)
+
     def minimum(self, one: ir.Value, two: ir.Value) -> ir.Value:
         """Return the smaller value; unspecified where one is NaN."""
         return self.builder.select(self.builder.fcmp_ordered("<", one, two), one, two)
@@ -118,7 +148,7 @@ class _Emitter:
         return self.builder.zext(packed, I64)
 
 
-def _literals(*values: Any) -> tuple[int, ...] | None:
+def literals(*values: Any) -> tuple[int, ...] | None:
     """Values of literal types, or None if one is not literal."""
     if not all(isinstance(value, types.IntegerLiteral) for value in values):
         return None
@@ -193,13 +223,13 @@ def count_below(
 
     `keys` holds rows of `plane` unsigned integers, `trial` one row and behind it the counts.
     """
-    literal = _literals(plane, lanes)
+    literal = literals(plane, lanes)
     if literal is None:
         return None
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         assert literal is not None
-        emit = _Emitter(builder, literal[1])
+        emit = Emitter(builder, literal[1])
         starts = range(0, 4 * literal[0], 4 * literal[1])
         limits = [emit.load(emit.words, args[2], start) for start in starts]
         totals = [cgutils.alloca_once_value(builder, emit.constant(emit.words, 0)) for _ in starts]
@@ -223,22 +253,29 @@ def mask_lanes(
     dq: Any,
     target: Any,
     bad_bits: Any,
+    stored: Any,
     lanes: Any,
 ) -> Signature:
-    """Store `sci` at `target`, with NaN where `dq` has one of the bad bits."""
-    literal = _literals(lanes)
+    """Store `sci` at `target` in native order, with NaN where `dq` has one of the bad bits.
+
+    If `stored`, both are as files have them: the bytes of each word turned round, DQ less 2**31.
+    """
+    literal = literals(stored, lanes)
     if literal is None:
         return None
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        emit = _Emitter(builder, literal[0])
+        assert literal is not None
+        turned, each = literal
+        emit = Emitter(builder, each)
         word = emit.splat(emit.words, builder.trunc(args[3], I32))
-        found = builder.and_(emit.load(emit.words, args[1]), word)
+        found = builder.and_(emit.load_pixels(emit.words, args[1], turned), word)
         bad = builder.icmp_unsigned("!=", found, emit.constant(emit.words, 0))
-        emit.store(emit.nan_where(bad, emit.load(emit.floats, args[0])), args[2])
+        sci = emit.load_pixels(emit.floats, args[0], turned)
+        emit.store(emit.nan_where(bad, sci), args[2])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4, lanes), codegen
+    return types.void(*[types.int64] * 4, stored, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -259,7 +296,7 @@ def median_lanes(
     with the first row of group `phase`, and after the last group comes the first. Medians are
     stored from `medians` on, `apart` bytes from row to row: float32, or float64 for even widths.
     """
-    literal = _literals(width, outputs, pitch, lanes)
+    literal = literals(width, outputs, pitch, lanes)
     if literal is None:
         return None
 
@@ -267,7 +304,7 @@ def median_lanes(
         assert literal is not None
         size, together, step, each = literal
         program = median_program(size, together)
-        emit = _Emitter(builder, each)
+        emit = Emitter(builder, each)
         count = -(-program.rows // together)
         groups = []
         for k in range(count):
@@ -310,7 +347,7 @@ def median_lanes(
     return types.void(*[types.int64] * 4, width, outputs, pitch, lanes), codegen
 
 
-def _difference(emit: _Emitter, sci: ir.Value, median: ir.Value, mode: int) -> ir.Value:
+def _difference(emit: Emitter, sci: ir.Value, median: ir.Value, mode: int) -> ir.Value:
     """Return |sci - median|: in float32 for mode 1, else in float64."""
     builder = emit.builder
     if mode == 1:
@@ -326,7 +363,7 @@ def _difference(emit: _Emitter, sci: ir.Value, median: ir.Value, mode: int) -> i
 
 
 def _outliers(
-    emit: _Emitter, sci: ir.Value, err: ir.Value, median_at: ir.Value, snr: ir.Value, mode: int
+    emit: Emitter, sci: ir.Value, err: ir.Value, median_at: ir.Value, snr: ir.Value, mode: int
 ) -> ir.Value:
     """Lanes where |sci - median| > snr * err, with NaN errors 0 and infinite ones the largest."""
     builder = emit.builder
@@ -352,6 +389,7 @@ def flag_lanes(
     full: Any,
     keep: Any,
     mode: Any,
+    stored: Any,
     lanes: Any,
 ) -> Signature:
     """Flag outliers, make NaN and DO_NOT_USE agree, and count the outliers.
@@ -360,22 +398,23 @@ def flag_lanes(
     bytes is added to all. Unless `full`, ERR and variances are stored only where some lane is
     invalid (enough when they are changed in place). `keep` has a bit for each lane that counts.
     `mode` is 0 for no detection, 1 for float32 medians compared in float32, 2 for float32 and 3 for
-    float64 medians compared in float64.
+    float64 medians compared in float64. If `stored`, `source` is as files have it, and `target`
+    will be.
     """
-    literal = _literals(mode, lanes)
+    literal = literals(mode, stored, lanes)
     if literal is None or not isinstance(source, types.UniTuple):
         return None
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         assert literal is not None
-        mode = literal[0]
-        emit = _Emitter(builder, literal[1])
+        mode, turned, each = literal
+        emit = Emitter(builder, each)
         sources, targets = (
             [builder.add(base, args[2]) for base in cgutils.unpack_tuple(builder, value)]
             for value in args[:2]
         )
-        floats = {k: emit.load(emit.floats, sources[k]) for k in (0, 2, 3, 4, 5)}
-        dq = emit.load(emit.words, sources[1])
+        floats = {k: emit.load_pixels(emit.floats, sources[k], turned) for k in (0, 2, 3, 4, 5)}
+        dq = emit.load_pixels(emit.words, sources[1], turned)
         count: ir.Value = I64(0)
         if mode:
             found = _outliers(emit, floats[0], floats[2], args[3], args[4], mode)
@@ -387,13 +426,13 @@ def flag_lanes(
         unusable = builder.icmp_unsigned("!=", builder.and_(dq, one), none)
         invalid = builder.or_(unusable, emit.any_nan(list(floats.values())))
         dq = builder.or_(dq, builder.select(invalid, one, none))
-        emit.store(dq, targets[1])
-        emit.store(emit.nan_where(invalid, floats[0]), targets[0])
+        emit.store_pixels(dq, targets[1], turned)
+        emit.store_pixels(emit.nan_where(invalid, floats[0]), targets[0], turned)
         some = builder.icmp_unsigned("!=", emit.as_integer(invalid), I64(0))
         always = builder.icmp_unsigned("!=", args[5], I64(0))
         with builder.if_then(builder.or_(some, always)):
             for k in (2, 3, 4, 5):
-                emit.store(emit.nan_where(invalid, floats[k]), targets[k])
+                emit.store_pixels(emit.nan_where(invalid, floats[k]), targets[k], turned)
         return count
 
     addresses = types.UniTuple(types.int64, 6)
@@ -406,76 +445,6 @@ def flag_lanes(
         types.int64,
         types.int64,
         mode,
+        stored,
         lanes,
     ), codegen
-
-
-@intrinsic(prefer_literal=True)
-def moment_lanes(
-    typingctx: Any,
-    source: Any,
-    offset: Any,
-    target: Any,
-    pitch: Any,
-    y: Any,
-    order: Any,
-    lanes: Any,
-) -> Signature:
-    """Add one row of pixels to the sums that a background fit needs, for `lanes` columns.
-
-    `source` is a tuple of addresses of SCI, of the values to be fitted, of three variances and of
-    marks (0 or 1, float32) of pixels inside; `offset` in bytes is added to all. `target` is the
-    address of float64 sums, `pitch` bytes apart: the count, and sums of y, y^2, the values, the
-    values times y, and of each variance times 1, y and y^2. Those with y are for `order` 1 alone.
-    """
-    literal = _literals(order, lanes)
-    if literal is None or not isinstance(source, types.UniTuple):
-        return None
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        assert literal is not None
-        emit = _Emitter(builder, literal[1])
-        places = [builder.add(p, args[1]) for p in cgutils.unpack_tuple(builder, args[0])]
-        sci, value, *variances, inside = (emit.load(emit.floats, place) for place in places)
-        summed = builder.fadd(builder.fadd(variances[0], variances[1]), variances[2])
-        used = builder.fcmp_unordered("!=", inside, emit.constant(emit.floats, 0.0))
-        for one in (sci, value, summed):
-            used = builder.and_(used, _finite(emit, one))
-
-        def add(row: int, terms: ir.Value) -> None:
-            place = builder.add(args[2], builder.mul(args[3], I64(row)))
-            emit.store(builder.fadd(emit.load(emit.doubles, place), terms), place)
-
-        def wide(one: ir.Value) -> ir.Value:
-            zero = emit.constant(emit.floats, 0.0)
-            return builder.fpext(builder.select(used, one, zero), emit.doubles)
-
-        ones = builder.select(
-            used, emit.constant(emit.doubles, 1.0), emit.constant(emit.doubles, 0.0)
-        )
-        first = emit.splat(emit.doubles, args[4])
-        second = builder.fmul(first, first)
-        add(0, ones)
-        add(3, wide(value))
-        for k, one in enumerate(variances):
-            add(5 + k, wide(one))
-        if literal[0]:
-            add(1, builder.fmul(ones, first))
-            add(2, builder.fmul(ones, second))
-            add(4, builder.fmul(wide(value), first))
-            for k, one in enumerate(variances):
-                add(8 + k, builder.fmul(wide(one), first))
-                add(11 + k, builder.fmul(wide(one), second))
-        return context.get_dummy_value()
-
-    places = types.UniTuple(types.int64, 6)
-    return types.void(
-        places, types.int64, types.int64, types.int64, types.float64, order, lanes
-    ), codegen
-
-
-def _finite(emit: _Emitter, value: ir.Value) -> ir.Value:
-    """Lanes that are neither NaN nor infinite."""
-    bits = emit.builder.bitcast(value, emit.words)
-    size = emit.builder.and_(bits, emit.constant(emit.words, 0x7FFFFFFF))
-    return emit.builder.icmp_unsigned("<", size, emit.constant(emit.words, 0x7F800000))

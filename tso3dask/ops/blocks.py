@@ -9,9 +9,26 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["address", "flat_rows", "require", "roomy_empty", "row_table", "scratch"]
+__all__ = [
+    "STORED",
+    "address",
+    "flat_rows",
+    "is_stored",
+    "require",
+    "roomy_empty",
+    "row_table",
+    "scratch",
+    "to_native",
+]
 
 Array = npt.NDArray
+
+STORED = {"float": np.dtype(">f4"), "dq": np.dtype(">i4")}
+"""Types of pixels as FITS files have them: DQ is less than its value by 2**31."""
+
+_SIGN = np.uint32(0x80000000)
+_PIECE = 128 * 1024
+"""Words that are gone through while they are in the processor's cache."""
 
 _local = threading.local()
 
@@ -56,7 +73,7 @@ def require(
     array : (integration, y, x) or (y, x)
         To be checked.
     dtype : dtype
-        In native byte order; no conversion is made.
+        No conversion is made.
     shape : sequence of int or None
         None stands for any length.
     output : bool
@@ -78,9 +95,10 @@ def require(
     )
     if not fits or array.dtype != dtype:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        kind = np.dtype(dtype)
+        order = f"{kind} in native byte order" if kind.isnative else kind.str
         raise ValueError(
-            f"{name}: expected ({wanted}) {np.dtype(dtype)} in native byte order, "
-            f"got {array.shape} {array.dtype.str}"
+            f"{name}: expected ({wanted}) {order}, got {array.shape} {array.dtype.str}"
         )
     row = array[0] if array.ndim > 2 and array.shape[0] else array
     ready = row.flags.c_contiguous and row.flags.aligned
@@ -134,3 +152,31 @@ def scratch(words: int) -> int:
     if held is None or held.size < words + 16:
         held = _local.held = np.zeros(words + 16, np.uint32)
     return -(-address(held) // 64) * 64
+
+
+def is_stored(array: Array) -> bool:
+    """Whether pixels are as files have them. On a big-endian machine no array counts as that."""
+    return not array.dtype.isnative
+
+
+def to_native(array: Array) -> Array:
+    """Turn pixels that are as files have them into native ones, in the same memory.
+
+    Parameters
+    ----------
+    array : contiguous, of a type in `STORED`
+        Afterwards its content means nothing under that type.
+
+    Returns
+    -------
+    array
+        float32, or DQ as uint32, of the same shape.
+    """
+    kind = np.float32 if array.dtype.kind == "f" else np.uint32
+    flat = array.reshape(-1).view(np.uint32)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE]
+        np.copyto(piece, piece.view(">u4"))
+        if kind == np.uint32:
+            np.bitwise_xor(piece, _SIGN, out=piece)
+    return array.view(kind)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tso3dask.errors import InputError
+from tso3dask.ops.blocks import is_stored, to_native
 
 __all__ = [
     "DO_NOT_USE",
@@ -136,7 +137,7 @@ def any_good(dq: npt.NDArray[np.uint32], bad_bits: int) -> bool:
 
     Parameters
     ----------
-    dq : (..., ) uint32
+    dq : (..., ) uint32, or as files have it
         Data quality words, any shape; usually one block of a segment at a time.
     bad_bits : int
         Mask from `interpret_good_bits`.
@@ -150,6 +151,8 @@ def any_good(dq: npt.NDArray[np.uint32], bad_bits: int) -> bool:
         return dq.size > 0
     bits = np.uint32(bad_bits)
     rows = dq.reshape(1, -1) if dq.ndim < 2 else dq.reshape(dq.shape[0] * dq.shape[1], -1)
+    if is_stored(dq):
+        return any(any_good(to_native(row.copy()), bad_bits) for row in rows)
     return any(bool(((row & bits) == 0).any()) for row in rows)
 
 

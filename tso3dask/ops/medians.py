@@ -178,7 +178,7 @@ def rolling_median(
     origin = row_table([sci, address(_NO_FLAGS)])
     target = row_table([out])
     place = scratch(scratch_words(window.width))
-    run = kernel("rolling", window.width, OUTPUTS, 0)
+    run = kernel("rolling", window.width, OUTPUTS, 0, 0)
     npix = sci.shape[1] * sci.shape[2]
     none = np.zeros(1, np.int64)
     run(origin, origin, target, npix, first, a, b, window.nints, 0, np.float32(0), 1, place, none)

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
-from tso3dask.ops.blocks import address, require, row_table, scratch
+from tso3dask.ops.blocks import (
+    STORED,
+    address,
+    is_stored,
+    require,
+    row_table,
+    scratch,
+    to_native,
+)
 from tso3dask.ops.dq import DO_NOT_USE
 from tso3dask.ops.median_network import OUTPUTS
 from tso3dask.ops.medians import Window, check_rows, rolling_median, wide_median
@@ -166,13 +174,20 @@ def flag_block(
     that from a median image in float32, and the threshold is float32 in both cases: on borderline
     pixels this decides. An infinite error counts as the largest float32.
 
+    All cubes may instead be as files have them, of the types in `tso3dask.ops.blocks.STORED`; so
+    are the results then. Nothing goes through memory to have its bytes turned round.
+
     Arrays of `out` may be rows a to b of the inputs themselves (in place): always for `err` and
     variances, and for `sci` and `dq` if no other call still needs those rows as its halo.
     """
-    sci = require("sci", sci, np.float32, (None, None, None), output=False)
+    real: npt.DTypeLike = STORED["float"] if is_stored(sci) else np.float32
+    words: npt.DTypeLike = STORED["dq"] if is_stored(sci) else np.uint32
+    sci = require("sci", sci, real, (None, None, None), output=False)
     check_rows("sci", sci.shape[0], first, a, b, window)
     if dq is not None:
-        dq = require("dq", dq, np.uint32, sci.shape, output=False)
+        dq = require("dq", dq, words, sci.shape, output=False)
+    elif is_stored(sci):
+        raise ValueError("dq: pixels as files have them need it")
     shape = (b - a, *sci.shape[1:])
     floats = {name: array for name, array in (variances or {}).items() if array is not None}
     if err is not None:
@@ -180,10 +195,10 @@ def flag_block(
     if len(floats) - ("err" in floats) > _MAX_VARIANCES:
         raise ValueError(f"variances: at most {_MAX_VARIANCES}, got {sorted(floats)}")
     for name, array in floats.items():
-        floats[name] = require(name, array, np.float32, shape, output=False)
+        floats[name] = require(name, array, real, shape, output=False)
     given = dict(out or {})
     result: dict[str, npt.NDArray] = {
-        name: _output(name, given, shape, np.uint32 if name == "dq" else np.float32)
+        name: _output(name, given, shape, words if name == "dq" else real)
         for name in ("sci", "dq", *floats)
     }
     result["n_outliers"] = counts = _output("n_outliers", given, (b - a,), np.int64)
@@ -240,6 +255,11 @@ def _output(
     return require(f"out[{name!r}]", given[name], dtype, shape, output=True)
 
 
+def _native(array: npt.NDArray) -> npt.NDArray:
+    """Return native pixels: a copy where they are as files have them."""
+    return to_native(array.copy()) if is_stored(array) else array
+
+
 def _run(
     sci: Float32Array,
     dq: DQArray | None,
@@ -268,9 +288,10 @@ def _run(
     full = int((source[used] != target[used]).any())
     npix = sci.shape[1] * sci.shape[2]
     counts = result["n_outliers"]
+    stored = int(is_stored(sci))
     if snr is not None and networked:
         origin = row_table([sci, zeros if dq is None else dq])
-        run = kernel("rolling", window.width, OUTPUTS, 1)
+        run = kernel("rolling", window.width, OUTPUTS, 1, stored)
         bits = 0 if dq is None else mask
         run(
             origin,
@@ -290,9 +311,11 @@ def _run(
         return
     mode, level, step = 0, 0, 0
     if snr is not None and window.rolling:
-        medians = wide_median(mask_bad(sci, dq, mask), first, a, b, window)
+        masked = mask_bad(_native(sci), None if dq is None else _native(dq), mask)
+        medians = wide_median(masked, first, a, b, window)
         mode, level, step = 3, address(medians), medians.strides[0]
     elif snr is not None and median is not None:
         mode, level = 1, address(median)
     limit = np.float32(0.0 if snr is None else snr)
-    kernel("rows")(source, target, npix, b - a, level, step, mode, limit, full, place, counts)
+    run = kernel("rows", mode, stored)
+    run(source, target, npix, b - a, level, step, limit, full, place, counts)
