@@ -191,5 +191,7 @@ class Report:
         """Write the file of results."""
         self.content["load"]["after"] = load()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        self.path.write_text(
+            json.dumps(self.content, indent=1, default=str) + "\n", encoding="utf-8"
+        )
         print(f"results in {self.path}")

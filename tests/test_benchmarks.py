@@ -99,6 +99,17 @@ def test_scaling(run):
     assert result["cases"][4]["ratios"].keys() == {"dask tasks / direct calls, CPU"}
 
 
+def test_shifts_beside_what_was_put_in(run, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table of benchmarks/regressors.py -->\n<!-- end of this table -->\n")
+    result = run("regressors", "--modes", "tiny", "--page", str(page))
+    rows = {row["column"]: row for case in result["cases"] for row in case["columns"]}
+    for name in ("shift_x", "shift_y", "shift_y_NRS1"):
+        row = rows[name]
+        assert 0.6 * row["limit"] < row["rms"] < min(1.6 * row["limit"], 0.005)
+        assert f"| `{name}` |" in page.read_text()
+
+
 def test_page_takes_the_table(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     targets = importlib.import_module("targets")

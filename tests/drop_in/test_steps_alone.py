@@ -19,7 +19,7 @@ from tso3dask import (
     TSOPhotometryStep,
     WhiteLightStep,
 )
-from tso3dask.drop_in import AdaptiveTraceModelStep
+from tso3dask.drop_in import AdaptiveTraceModelStep, RegressorsStep
 from tso3dask.io.tables import read_table
 
 
@@ -81,6 +81,30 @@ def test_outlier_detection(given, spectroscopy, products, here):
         assert source.meta.filename == Path(member).name
     result.save("again.fits")
     assert left_in(here) == ["again.fits"], "nothing else was written"
+
+
+@pytest.mark.parametrize("kind", ["spectroscopy", "imaging"])
+@pytest.mark.parametrize("given", [str, opened])
+def test_regressors(given, kind, request, here, caplog):
+    """Numbers are those of a run of the file, counts those of the flags that it has."""
+    observation = request.getfixturevalue(kind)
+    member = observation.members[0]
+    table = RegressorsStep.call(given(member))
+    assert not caplog.text and left_in(here) == []
+    steps = {**observation.steps, "regressors": {"skip": False}}
+    whole = tso3dask.plan([str(member)], steps).run(here / "run").tables["regressors"]
+    assert set(whole) - set(table.colnames) == {"n_outliers"}
+    for name in table.colnames:
+        np.testing.assert_array_equal(table[name].value, whole[name][0])
+    assert {"brightness", "background"} < set(table.colnames)
+    assert (table.meta.get("dispersion_axis") == "y") == (kind == "spectroscopy")
+    flagged = OutlierDetectionStep.call(member)
+    flagged.save("jw1_crfints.fits")
+    counts = RegressorsStep.call("jw1_crfints.fits")["n_outliers"]
+    new = (flagged.dq & 16) != 0
+    np.testing.assert_array_equal(counts, new.sum(axis=(1, 2)))
+    assert counts.sum() > 0
+    np.testing.assert_array_equal(counts, whole["n_outliers"][0])
 
 
 @pytest.mark.parametrize("given", [str, opened])

@@ -76,6 +76,39 @@ def test_jitter_that_was_put_in_is_found(made, tmp_path):
             np.testing.assert_allclose(found - np.median(found), expected, atol=0.015)
 
 
+PLACES = {
+    "mir_lrs-slitless": ((200, 48), {"x": 0.002}),
+    "nrc_tsgrism": ((40, 600), {"y": 0.001}),
+    "nrs_g395h": ((32, 512), {"y": 0.003}),
+    "nrs_prism": ((32, 200), {"y": 0.004}),
+    "nrc_tsimage": ((40, 40), {"x": 0.005, "y": 0.005}),
+    "mir_image": ((40, 40), {"x": 0.005, "y": 0.005}),
+    "nis_soss": ((96, 2048), {"x": 0.009, "y": 0.005}),
+}
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param(mode, marks=[pytest.mark.slow] if mode == "nis_soss" else []) for mode in PLACES],
+)
+def test_places_in_every_mode(mode, tmp_path):
+    """Shifts are those that were put in; along the dispersion noise leaves them to SOSS alone."""
+    shape, least = PLACES[mode]
+    made = tso3.simulate(
+        mode, tmp_path, nints=20, segments=2, shape=shape, jitter=0.05, cr_rate=1e-3, seed=4
+    )
+    plan = tso3.plan(made.asn, steps_of(made, {"regressors": {"skip": False}})).modelled
+    truth = made.truth()
+    for detector in {member.segment.detector for member in plan.members}:
+        models = [m.model for m in plan.members if m.segment.detector == detector]
+        for axis, error in least.items():
+            rows = [m.rows(0, 10) for m in models]
+            found = np.concatenate([getattr(row, f"shift_{axis}") for row in rows])
+            off = found - truth[f"jitter_{axis}"]
+            assert np.std(off) < error
+            assert np.std(found) > 0.03
+
+
 def test_without_outlier_detection_there_are_no_counts(spectra, tmp_path):
     wanted = {"outlier_detection": {"skip": True}, "regressors": {"skip": False}}
     plan = tso3.plan(spectra.asn, steps_of(spectra, wanted))

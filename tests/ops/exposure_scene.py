@@ -64,7 +64,7 @@ class Exposure:
         move, shift = (dy, dx) if self.dispaxis == 1 else (dx, dy)
         n, along = (ny, nx) if self.dispaxis == 1 else (nx, ny)
         x = np.arange(along)
-        image = across(n, self.centre(x) + move) * self.spectrum(x - shift)
+        image = across(n, self.centre(x - shift) + move) * self.spectrum(x - shift)
         return image if self.dispaxis == 1 else image.T
 
     def read(self, name, picks, y0, y1):

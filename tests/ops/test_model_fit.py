@@ -136,6 +136,24 @@ def test_what_cannot_be_told_is_not_fitted():
     assert useful_numbers(faint, 0.02) == ("brightness", "background")
 
 
+@pytest.mark.parametrize("dispaxis", [1, 2])
+def test_a_curved_trace_tells_the_shift_along_it(dispaxis):
+    class Curved(Exposure):
+        def centre(self, x):
+            return 9.3 + 0.01 * np.asarray(x) + 12 * (np.asarray(x) / 300 - 0.5) ** 2
+
+    scene = Curved(lines=0.0, peak=1e5, dispaxis=dispaxis)
+    found = fit(scene, scene.template())
+    (along, dx), (across, dy) = ("shift_x", scene.dx), ("shift_y", scene.dy)
+    if dispaxis == 2:
+        (along, dx), (across, dy) = (across, dy), (along, dx)
+    off = found[along] - dx
+    assert 1e-4 < np.std(off) < 0.1 * np.std(dx)
+    assert np.polyfit(dx, found[along], 1)[0] == pytest.approx(1, abs=0.05)
+    off = found[across] - dy - 0.01 * dx  # the trace as a whole is slanted
+    assert np.std(off) < 0.002
+
+
 def test_sums_leave_out_hits(trace):
     scene, model = trace
     labels, columns = sum_labels(model, True)

@@ -215,10 +215,22 @@ class AdaptiveTraceModelStep(_NotAlone):
     step = "adaptive_trace_model"
 
 
-class RegressorsStep(_NotAlone):
-    """Tabulate what may go with the light curve."""
+class RegressorsStep(_OnPixels):
+    """Tabulate what may go with the light curve; `run` returns a QTable.
+
+    The model of the exposure is made from the one file or model given. Flagged and replaced
+    pixels are counted where its header tells that they were looked for.
+    """
 
     step = "regressors"
+
+    def _process(self, given: Any) -> Any:
+        from tso3dask.graph.regressor_file import regressors_of_plan
+
+        with self._planned(given) as (plan, _):
+            columns, meta, notes = regressors_of_plan(plan)
+            told(notes)
+            return table_in_memory(columns, meta)
 
 
 class PhotomStep(Step):

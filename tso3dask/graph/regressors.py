@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
 
 __all__ = [
+    "Columns",
     "model_rows",
     "regressor_columns",
     "regressor_dataset",
@@ -87,7 +88,8 @@ def _groups(
             continue
         seen.add(series.detector)
         label = series.label.removeprefix(f"_order_{series.order}") if several else series.label
-        yield label, [plan.tables[i][0] for i in series.spectra], series.placed
+        own = [plan.tables[i][0] if plan.tables else plan.members[i] for i in series.spectra]
+        yield label, own, series.placed
 
 
 def _times(plan: Outline) -> dict[str, np.ndarray]:
@@ -124,7 +126,9 @@ def _values(member: Member, counts: Mapping[str, Any], name: str) -> Any:
     return np.full(member.segment.nints, np.nan) if found is None else found
 
 
-def regressor_columns(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -> Columns:
+def regressor_columns(
+    plan: Outline, rows: Sequence[Mapping[str, np.ndarray]], counted: Sequence[str] | None = None
+) -> Columns:
     """Columns of the table of a run: times, then regressors, by detector.
 
     Parameters
@@ -133,10 +137,13 @@ def regressor_columns(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -
         With the models of its exposures.
     rows : sequence of mapping
         Rows of each member.
+    counted : sequence of str, optional
+        Which of `COUNTS` are asked of the rows; by default those of the steps that are run.
     """
+    if counted is None:
+        counted = [name for name in COUNTS if plan.flags or name != "n_outliers"]
     columns: Columns = {name: (values, None) for name, values in _times(plan).items()}
     for ending, members, placed in _groups(plan):
-        counted = [name for name in COUNTS if plan.flags or name != "n_outliers"]
         counts = [{n: rows[m.index][n] for n in counted if n in rows[m.index]} for m in members]
         names = _columns(plan, members, [name for found in counts for name in found])
         for name in names:
@@ -148,7 +155,7 @@ def regressor_columns(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -
 
 def regressor_meta(plan: Outline) -> dict[str, Any]:
     """Meta of the table: the direction of wavelength, and what the columns are."""
-    axes = {m.spectrum.dispaxis for m in plan.members if m.spectrum is not None}
+    axes = {m.model.dispaxis for m in plan.members if m.model is not None} - {0}
     meta: dict[str, Any] = {}
     if len(axes) == 1:
         meta["dispersion_axis"] = "x" if axes == {1} else "y"

@@ -185,17 +185,20 @@ def named_series(measured: Rows, ending: str = "") -> dict[str, np.ndarray]:
 
 
 def plan_spectra(plan: Outline) -> list[dict[str, Any]]:
-    """What is known of each table of spectra of a plan but the spectra themselves."""
+    """What is known of each table of spectra of a plan but the spectra themselves.
+
+    Of each member where nothing is extracted.
+    """
     spectra = []
-    for member, table in plan.tables:
+    for member, table in plan.tables or [(member, None) for member in plan.members]:
         spectra.append(
             {
                 "nints": member.segment.nints,
                 "mid_utc": member.times.times["mjd_avg"],
                 "mid_tdb": member.times.times["tdb_mid"],
-                "order": table.spectral_order,
+                "order": None if table is None else table.spectral_order,
                 "detector": member.segment.get("DETECTOR"),
-                "unit": table.units["FLUX"],
+                "unit": None if table is None else table.units["FLUX"],
                 "member": member.index,
             }
         )

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tso3dask.ops.centre_line import trace_of
 from tso3dask.ops.dispersion import dispersion_shift
 from tso3dask.ops.exposure_model import NUMBERS, ExposureModel
 from tso3dask.ops.gradients import derivatives
@@ -44,6 +45,9 @@ _SURE = 3.0
 
 FEW_ROWS = 4
 """Rows of which one is compared with what files say of its variance."""
+
+TRACE_COLUMNS = 64
+"""Columns of a trace for each degree of the polynomial that it follows, up to the seventh."""
 
 FEWEST = 4
 """Integrations that a scatter in time is taken of at least."""
@@ -84,7 +88,7 @@ def _with_gradients(model: ExposureModel, count: int) -> ExposureModel:
             images[name] = -first
             images["curvature"] += second / 2
     if model.dispaxis:
-        images |= _along_dispersion(model)
+        images |= _along_dispersion(model, images)
     cut = {name: np.where(near, v, 0).astype(np.float32) for name, v in images.items()}
     return replace(
         model,
@@ -94,12 +98,27 @@ def _with_gradients(model: ExposureModel, count: int) -> ExposureModel:
     )
 
 
-def _along_dispersion(model: ExposureModel) -> dict[str, Any]:
-    """Gradient along the dispersion, by the lines of the spectrum."""
+def _along_dispersion(model: ExposureModel, across: dict[str, Any]) -> dict[str, Any]:
+    """Gradient along the dispersion: lines move with the star, and so does a curved trace.
+
+    The mean slope of a trace is left out: it moves the trace as a shift across it does.
+    """
     derivative = dispersion_shift(model).derivative
-    if model.dispaxis == 1:
-        return {"gradient_x": -model.image * derivative}
-    return {"gradient_y": -model.image * derivative[:, None]}
+    order = min(7, int(np.count_nonzero(np.isfinite(model.centre))) // TRACE_COLUMNS + 1)
+    trace = trace_of(model.image, model.region, model.dispaxis, start=model.centre, order=order)
+    name, other = (
+        ("gradient_x", "gradient_y") if model.dispaxis == 1 else ("gradient_y", "gradient_x")
+    )
+    axis = 2 - model.dispaxis
+    lines = np.expand_dims(derivative, 1 - axis)
+    if trace is None:
+        return {name: -model.image * lines}
+    slope = np.gradient(trace)
+    known = np.where(np.isfinite(model.variance), across[other] ** 2 / model.variance, 0)
+    weight = np.where(model.region, known, 0).sum(axis=1 - axis)
+    total = float(weight.sum())
+    slope -= float(np.sum(weight * slope)) / total if total > 0 else 0.0
+    return {name: -model.image * lines - np.expand_dims(slope, 1 - axis) * across[other]}
 
 
 def _valid(sci: Image, dq: npt.NDArray[np.uint32]) -> Image:
