@@ -190,7 +190,8 @@ def plan_spectra(plan: Outline) -> list[dict[str, Any]]:
     Of each member where nothing is extracted.
     """
     spectra = []
-    for member, table in plan.tables or [(member, None) for member in plan.members]:
+    pairs: list[tuple[Member, Any]] = [*plan.tables] or [(m, None) for m in plan.members]
+    for member, table in pairs:
         spectra.append(
             {
                 "nints": member.segment.nints,
