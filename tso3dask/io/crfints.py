@@ -36,6 +36,8 @@ from tso3dask.io.segment import Segment, open_segment
 __all__ = ["CrfintsSink", "crfints_size"]
 
 _BUFFER = 512 * 1024
+"""Bytes that are written at a time: large pieces get large pages of the cache, which may cost."""
+
 _STEPS = {
     "outlier_detection": ("S_OUTLIR", "Outlier Detection"),
     "adaptive_trace_model": ("S_TRCMOD", "Adaptive Trace Model"),
@@ -198,7 +200,9 @@ def _put_rows(descriptor: int, spec: ArraySpec, a: int, b: int, values: np.ndarr
     stored = spec.stored
     position = spec.offset + a * spec.row_bytes
     if values.dtype == stored and values.flags.c_contiguous:
-        pwrite_all(descriptor, values.reshape(-1).view(np.uint8).data, position)
+        raw = values.reshape(-1).view(np.uint8).data
+        for first in range(0, values.nbytes, _BUFFER):
+            pwrite_all(descriptor, raw[first : first + _BUFFER], position + first)
         return values.nbytes
     direct = stored.itemsize == 4 and values.dtype == spec.native
     step = _BUFFER // max(stored.itemsize, values.dtype.itemsize)
