@@ -106,6 +106,8 @@ def test_chunks_are_filled_the_same(segment, kind):
 class Written:
     """A tap that keeps what it is given, of each integration once."""
 
+    takes_stored = False
+
     def __init__(self, point):
         self.point, self.rows = point, {}
 
