@@ -28,6 +28,14 @@ def test_a_transit_does_not_count_between_neighbours():
     assert allan_deviation(noise + slow).scatter[-1] > 3 * found.scatter[-1]
 
 
+@pytest.mark.parametrize("count", [60, 150, 600])
+def test_how_uncertain_a_first_point_is(count):
+    noise = np.random.default_rng(4).normal(size=(2000, count))
+    found = np.array([allan_deviation(row, np.array([1])).scatter[0] for row in noise])
+    assert found.mean() == pytest.approx(1, abs=0.02)
+    assert found.std() == pytest.approx(1.3 / np.sqrt(count), rel=0.08)
+
+
 def test_a_drift_does_not_average_down():
     drift = np.linspace(-1, 1, 1000)
     found = binned_scatter(drift)
