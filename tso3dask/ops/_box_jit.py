@@ -13,7 +13,7 @@ import numpy as np
 
 from tso3dask.ops._jit import helper, jit
 from tso3dask.ops._moments_jit import moment_lanes
-from tso3dask.ops._vector_jit import LANES, copy_words
+from tso3dask.ops._vector_jit import LANES, copy_words, prefetch
 
 __all__ = ["TILE", "along_x", "along_y"]
 
@@ -22,6 +22,7 @@ PITCH = TILE + 16  # rows a power of two apart push each other out of the cache
 NO_BACKGROUND, POLYNOMIAL, LEVEL = 0, 1, 2
 INFINITY = np.float32(np.inf)
 EMPTY = 1e-8
+AHEAD = 16  # rows
 CONDITION_LIMIT = 1e10
 MEDIAN_VARIANCE = 1.44
 
@@ -271,6 +272,14 @@ def along_y(  # type: ignore[no-untyped-def]
                     values[i, vy0 + r, vx0:], inside[r], position,
                     back_span[r, 0], back_span[r, 1], sums0[r], sums1[r], mode, order,
                 )  # fmt: skip
+            else:  # rows are too far apart for the processor to foresee them
+                x = x0 + source_span[r, 0]
+                ahead = 4 * ((i * sci.shape[1] + y + AHEAD) * sci.shape[2] + x)
+                for j in range(0, 4 * (source_span[r, 1] - source_span[r, 0]) + 60, 64):
+                    prefetch(sci.ctypes.data + ahead + j)
+                    prefetch(v0.ctypes.data + ahead + j)
+                    prefetch(v1.ctypes.data + ahead + j)
+                    prefetch(v2.ctypes.data + ahead + j)
             flux, npix, total = 0.0, 0.0, 0.0
             f_0, f_1, f_2 = 0.0, 0.0, 0.0
             for c in range(source_span[r, 0], source_span[r, 1]):
