@@ -37,6 +37,22 @@ def soss_steps(observation, **extract):
     return steps
 
 
+@pytest.fixture(scope="module")
+def ran(soss, tmp_path_factory):
+    """Folder, plan and result of a run with parameters of extract_1d, made once for all tests."""
+    known = {}
+
+    def run(**extract):
+        key = repr(sorted(extract.items()))
+        if key not in known:
+            plan = tso3.plan(soss.asn, soss_steps(soss, **extract))
+            folder = tmp_path_factory.mktemp("ran")
+            known[key] = folder, plan, plan.run(folder)
+        return known[key]
+
+    return run
+
+
 def contents(folder):
     """All tables of the x1dints and the white light of a folder."""
     with fits.open(next(folder.glob("*_x1dints.fits"))) as hdus:
@@ -44,11 +60,12 @@ def contents(folder):
     return [*found, next(folder.glob("*_whtlt.ecsv")).read_text().split("MJD_UTC BJD_TDB")[-1]]
 
 
-def test_niriss_soss_boxes_do_not_depend_on_chunks_or_schedulers(soss, tmp_path):
+def test_niriss_soss_boxes_do_not_depend_on_chunks_or_schedulers(soss, ran, tmp_path):
     steps = soss_steps(soss)
-    first = None
+    whole, _, result = ran()
+    assert set(result.products) == {"crfints", "x1dints", "whtlt"}
+    first = contents(whole)
     for name, chunk, scheduler in (
-        ("whole", None, "threads"),
         ("ones", 1, "threads"),
         ("twos", 2, "synchronous"),
         ("elsewhere", 3, "processes"),
@@ -56,7 +73,6 @@ def test_niriss_soss_boxes_do_not_depend_on_chunks_or_schedulers(soss, tmp_path)
         plan = tso3.plan(soss.asn, steps, chunk_integrations=chunk)
         result = plan.run(tmp_path / name, scheduler=scheduler)
         assert set(result.products) == {"crfints", "x1dints", "whtlt"}
-        first = first or contents(tmp_path / name)
         assert contents(tmp_path / name) == first
 
 
@@ -115,13 +131,11 @@ def test_niriss_soss_takes_own_flags_and_replacement_in_time(made, tmp_path, tem
 QUICK = {"soss_atoca": True, "soss_rtol": 1e-2, "soss_tikfac": 6e-10}
 
 
-def test_niriss_soss_model_takes_contamination_away(soss, tmp_path):
-    tso3.run(soss.asn, tmp_path / "boxes", soss_steps(soss))
-    tso3.run(soss.asn, tmp_path / "model", soss_steps(soss, **QUICK))
+def test_niriss_soss_model_takes_contamination_away(soss, ran):
     truth = soss.truth()
     off = {}
-    for name in ("boxes", "model"):
-        with fits.open(next((tmp_path / name).glob("*_x1dints.fits"))) as hdus:
+    for name, extract in (("boxes", {}), ("model", QUICK)):
+        with fits.open(next(ran(**extract)[0].glob("*_x1dints.fits"))) as hdus:
             table = hdus["EXTRACT1D", 2].data
             header = hdus[0].header
             photom = read_photom(str(soss.references["photom"]))
@@ -134,37 +148,36 @@ def test_niriss_soss_model_takes_contamination_away(soss, tmp_path):
     assert off["model"] < 0.1 * off["boxes"] and off["boxes"] > 1, off
 
 
-def test_niriss_soss_model_does_not_depend_on_chunks(soss, tmp_path):
+def test_niriss_soss_model_does_not_depend_on_chunks(soss, ran, tmp_path):
+    tso3.plan(soss.asn, soss_steps(soss, **QUICK), chunk_integrations=1).run(tmp_path)
     fluxes = []
-    for chunk in (None, 1):
-        plan = tso3.plan(soss.asn, soss_steps(soss, **QUICK), chunk_integrations=chunk)
-        plan.run(tmp_path / str(chunk))
-        with fits.open(next((tmp_path / str(chunk)).glob("*_x1dints.fits"))) as hdus:
+    for folder in (ran(**QUICK)[0], tmp_path):
+        with fits.open(next(folder.glob("*_x1dints.fits"))) as hdus:
             fluxes.append([np.array(h.data["FLUX"]) for h in hdus if h.name == "EXTRACT1D"])
     for one, other in zip(*fluxes, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
-def test_niriss_soss_tables_and_white_light(soss, tmp_path):
-    tso3.run(soss.asn, tmp_path, soss_steps(soss))
-    with fits.open(next(tmp_path.glob("*_x1dints.fits"))) as hdus:
+def test_niriss_soss_tables_and_white_light(ran):
+    folder, _, _ = ran()
+    with fits.open(next(folder.glob("*_x1dints.fits"))) as hdus:
         tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
         assert [hdu.header["SPORDER"] for hdu in tables] == [1, 2, 3, 1, 2, 3]
         assert [len(hdu.data) for hdu in tables] == [4, 4, 4, 3, 3, 3]
         assert hdus[0].header["S_PHOTOM"] == "COMPLETE" and hdus[0].header["SOSSWDTH"] == 40.0
         wave, flux = (tables[1].data[name][0] for name in ("WAVELENGTH", "FLUX"))
-    white = Table.read(next(tmp_path.glob("*_whtlt.ecsv")))
+    white = Table.read(next(folder.glob("*_whtlt.ecsv")))
     names = [f"whitelight_flux_order_{order}" for order in (1, 2, 3)]
     assert white.colnames == ["MJD_UTC", "BJD_TDB", *names] and len(white) == 7
     used = (wave >= 0.65) & (wave <= 0.95)
     assert white[names[1]][0] == pytest.approx(np.nansum(flux[used]), rel=1e-12)
 
 
-def test_niriss_soss_draws_its_orders(soss, tmp_path):
+def test_niriss_soss_draws_its_orders(ran):
     from tso3dask.quicklook import quicklook_of
 
-    plan = tso3.plan(soss.asn, soss_steps(soss))
-    drawn = quicklook_of(plan, plan.run(tmp_path))
+    _, plan, result = ran()
+    drawn = quicklook_of(plan, result)
     assert [channel.label for channel in drawn.channels] == ["order 1", "order 2", "order 3"]
     assert all(np.isfinite(channel.flux).all() for channel in drawn.channels)
 
@@ -206,14 +219,13 @@ def interrupted(plan, folder, monkeypatch):
     monkeypatch.undo()
 
 
-def test_niriss_soss_resumes(soss, tmp_path, monkeypatch):
+def test_niriss_soss_resumes(soss, ran, tmp_path, monkeypatch):
     steps = soss_steps(soss)
     plan = tso3.plan(soss.asn, steps, chunk_integrations=2)
     interrupted(plan, tmp_path / "out", monkeypatch)
     result = tso3.plan(soss.asn, steps, chunk_integrations=2).run(tmp_path / "out", resume=True)
     assert any("resumed" in note for note in result.notes)
-    tso3.run(soss.asn, tmp_path / "other", steps)
-    assert contents(tmp_path / "out") == contents(tmp_path / "other")
+    assert contents(tmp_path / "out") == contents(ran()[0])
 
 
 def test_niriss_soss_files_of_steps(soss, tmp_path):
@@ -276,9 +288,9 @@ def test_niriss_soss_datasets_and_files_give_the_same(soss, tmp_path):
         np.testing.assert_array_equal(np.array(white[name]), np.array(written[name]), err_msg=name)
 
 
-def test_niriss_soss_files_of_models(soss, tmp_path, monkeypatch):
+def test_niriss_soss_files_of_models(soss, ran, tmp_path, monkeypatch):
     """Models and fitted spectra of each member, and spectra that do not change with them."""
-    tso3.run(soss.asn, tmp_path / "plain", soss_steps(soss, **MODELLED))
+    plain = contents(ran(**MODELLED)[0])
     steps = soss_steps(soss, **MODELLED, soss_modelname="traces.fits")
     plans = {"whole": tso3.plan(soss.asn, steps)}
     plans["twos"] = tso3.plan(soss.asn, steps, chunk_integrations=2)
@@ -287,7 +299,7 @@ def test_niriss_soss_files_of_models(soss, tmp_path, monkeypatch):
     for name, plan in plans.items():
         result = plan.run(tmp_path / name, resume=name == "twos")
         assert any("resumed: 2 of 4" in note for note in result.notes) == (name == "twos")
-        assert contents(tmp_path / name) == contents(tmp_path / "plain")
+        assert contents(tmp_path / name) == plain
         for kind in ("SossExtractModel", "AtocaSpectra"):
             made = [tmp_path / name / f"traces_{i}_{kind}.fits" for i in (0, 1)]
             assert result.products[kind] == made
@@ -390,10 +402,10 @@ def without_values(hdus):
 
 
 @pytest.mark.parametrize("atoca", [True, False])
-def test_niriss_soss_segment_without_pixels_is_nan(soss, tmp_path, atoca):
+def test_niriss_soss_segment_without_pixels_is_nan(soss, ran, tmp_path, atoca):
     asn = changed_copy(soss, tmp_path / "in", without_values)
-    steps = soss_steps(soss, **QUICK | {"soss_atoca": atoca})
-    tso3.run(soss.asn, tmp_path / "good", steps)
+    extract = QUICK | {"soss_atoca": atoca}
+    steps = soss_steps(soss, **extract)
     if atoca:
         steps["extract_1d"]["soss_modelname"] = "traces.fits"
     plan = tso3.plan(asn, steps)
@@ -402,7 +414,7 @@ def test_niriss_soss_segment_without_pixels_is_nan(soss, tmp_path, atoca):
     assert "-seg002_nis_calints.fits: " in note
     assert not any("no flux at all" in note for note in result.notes)
     with (
-        fits.open(next((tmp_path / "good").glob("*_x1dints.fits"))) as good,
+        fits.open(next(ran(**extract)[0].glob("*_x1dints.fits"))) as good,
         fits.open(next((tmp_path / "out").glob("*_x1dints.fits"))) as made,
     ):
         for version in range(1, 7):
@@ -453,15 +465,15 @@ def test_niriss_soss_segment_that_cannot_be_modelled(soss, tmp_path):
         assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_niriss_soss_does_not_rest_on_filters_of_warnings(soss, tmp_path, monkeypatch):
+def test_niriss_soss_does_not_rest_on_filters_of_warnings(soss, ran, tmp_path, monkeypatch):
     """Those of one thread are changed by others, and an estimate may be singular."""
+    filtered = contents(ran(**QUICK)[0])
     steps = soss_steps(soss, **QUICK)
-    tso3.run(soss.asn, tmp_path / "filtered", steps)
     for name in ("filterwarnings", "simplefilter"):
         monkeypatch.setattr(f"warnings.{name}", lambda *_, **__: None)
     tso3.plan(soss.asn, steps).run(tmp_path / "unfiltered", scheduler="synchronous")
     monkeypatch.undo()
-    assert contents(tmp_path / "filtered") == contents(tmp_path / "unfiltered")
+    assert filtered == contents(tmp_path / "unfiltered")
 
 
 PEAK = """
