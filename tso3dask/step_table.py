@@ -358,7 +358,7 @@ class WhiteLight(StepParameters):
         "boolean",
         False,
         "columns with the inverse-variance weighted mean of all columns' light curves, and its "
-        "errors; not for NIRISS SOSS",
+        "errors",
     )
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from dask.tokenize import tokenize
 
-from tso3dask.errors import InputError, NotYetError
+from tso3dask.errors import InputError
 from tso3dask.graph.execute import compute, task_errors
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.stages import Match
 from tso3dask.ops.channels import channel_edges, channel_plan
-from tso3dask.ops.curves import LightCurves, spectrum_weights
+from tso3dask.ops.curves import LightCurves, Weights, spectrum_weights
 
 if TYPE_CHECKING:
     from tso3dask.config import LightCurveParameters
@@ -123,33 +123,47 @@ def weighted_plan(
         Tasks at a time.
     """
     step = plan.parameters.white_light
-    if step.skip or not step.weighted or not plan.spectra or plan.spectra[0].weights:
+    if step.skip or not step.weighted or not plan.tables or plan.tables[0][0].weights:
         return plan
-    groups: dict[tuple[str, int, int], list[Member]] = {}
-    for member in plan.spectra:
-        assert member.spectrum is not None
-        spectrum = member.spectrum
-        key = member.segment.detector, spectrum.spectral_order, spectrum.wavelength.size
-        groups.setdefault(key, []).append(member)
+    groups: dict[tuple[str, int, int], list[tuple[Member, Any]]] = {}
+    for member, table in plan.tables:
+        key = member.segment.detector, table.spectral_order, table.wavelength.size
+        groups.setdefault(key, []).append((member, table))
     graph: dict[Any, Any] = {}
+    wanted: dict[int, Any] = {}
     for group in groups.values():
-        for member, rows in zip(group, spread([m.segment.nints for m in group]), strict=True):
-            job = _job(plan, member)
-            name = f"sample-{member.label}-{tokenize(plan.token, rows)[:16]}"
-            graph[name] = (sampled_spectra, job, rows)
+        lengths = [member.segment.nints for member, _ in group]
+        for (member, _), rows in zip(group, spread(lengths), strict=True):
+            if member.index not in wanted:  # orders have the same integrations
+                tasks, wanted[member.index] = _sample(plan, member, rows)
+                graph |= tasks
     results = compute(
-        graph, list(graph), scheduler=scheduler, workers=workers or plan.budget.workers
+        graph, list(wanted.values()), scheduler=scheduler, workers=workers or plan.budget.workers
     )
-    members = list(plan.members)
-    rest = iter(results)
+    found = dict(zip(wanted, results, strict=True))
+    weights: dict[int, dict[int, Weights]] = {}
     for (_, order, _), group in groups.items():
-        parts = [next(rest) for _ in group]
+        parts = [found[member.index][order] for member, _ in group]
         flux, error = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-        wavelength = group[0].spectrum.wavelength  # type: ignore[union-attr]
-        weights = spectrum_weights(flux, error, wavelength, plan.white_range)
-        for member in group:
-            members[member.index] = replace(members[member.index], weights={order: weights})
+        table = group[0][1]
+        limits = getattr(table, "white_range", plan.white_range)
+        shared = spectrum_weights(flux, error, table.wavelength, limits)
+        for member, _ in group:
+            weights.setdefault(member.index, {})[order] = shared
+    members = list(plan.members)
+    for index, own in weights.items():
+        members[index] = replace(members[index], weights=own)
     return plan.with_members(members)
+
+
+def _sample(plan: Outline, member: Member, rows: Sequence[int]) -> tuple[dict[Any, Any], Any]:
+    """Tasks that extract some integrations of a member, and the key of their spectra."""
+    if member.soss is not None:
+        from tso3dask.graph.soss_sample import sample_tasks
+
+        return sample_tasks(plan, member, rows)
+    name = f"sample-{member.label}-{tokenize(plan.token, rows)[:16]}"
+    return {name: (sampled_spectra, _job(plan, member), rows)}, name
 
 
 def spread(lengths: Sequence[int]) -> list[tuple[int, ...]]:
@@ -169,8 +183,10 @@ def _job(plan: Outline, member: Member) -> SpectrumJob:
     return SpectrumJob(member.index, program, 1, str(member.segment.path), member.spectrum)
 
 
-def sampled_spectra(job: SpectrumJob, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Task: fluxes and errors ``(integration, dispersion)`` of some integrations."""
+def sampled_spectra(
+    job: SpectrumJob, rows: Sequence[int]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Task: fluxes and errors ``(integration, dispersion)`` of some integrations, by order."""
     setup = job.setup
     assert setup is not None
     found: dict[str, list[np.ndarray]] = {"FLUX": [], "FLUX_ERROR": []}
@@ -182,12 +198,9 @@ def sampled_spectra(job: SpectrumJob, rows: Sequence[int]) -> tuple[np.ndarray, 
                     parts.append(np.array(columns[name]))
     size = setup.wavelength.size
     flux, error = (np.concatenate([np.empty((0, size)), *parts]) for parts in found.values())
-    return flux, error
+    return {setup.spectral_order: (flux, error)}
 
 
 def check_curves(plan: Outline) -> None:
     """Refuse light curves that cannot be made, before any pixel is read."""
-    weighted = plan.parameters.white_light.weighted and not plan.parameters.white_light.skip
-    if weighted and plan.kind == "soss":
-        raise NotYetError("white_light.weighted: not supported yet for NIRISS SOSS")
     _ = plan.channels

@@ -215,7 +215,7 @@ def _lazy_counts(plan: Outline, member: Member) -> dict[str, da.Array]:
 
 def _counted(plan: Outline, member: Member) -> tuple[str, ...]:
     """What the stages of a member count."""
-    if member.soss is not None or not member.program.stages:
+    if not member.program.stages:
         return ()
     names = ["n_outliers"] if plan.flags else []
     for stage in member.program.stages:
