@@ -110,7 +110,8 @@ def check_curves(plan, result, step):
     table = Table.read(result.products["regressors"][0], format="ascii.ecsv")
     lazy = plan.compute("regressors", scheduler="synchronous")[0]
     assert list(lazy) == table.colnames
-    assert {"shift_y", "background", "brightness", "n_outliers"} <= set(table.colnames)
+    assert {"shift_y", "brightness", "n_outliers", "flagged_fraction"} <= set(table.colnames)
+    assert "background" not in table.colnames
     assert table.meta["dispersion_axis"] == "x"
     for name in table.colnames:
         np.testing.assert_allclose(lazy[name], table[name], rtol=1e-12)

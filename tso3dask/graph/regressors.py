@@ -60,6 +60,8 @@ def _model_numbers(member: Member) -> dict[str, np.ndarray]:
         return {}
     model = member.model.rows(0, member.segment.nints)
     numbers = {name: getattr(model, name) for name in NUMBERS if name in model.fitted}
+    if member.segment.exp_type == "NIS_SOSS":
+        numbers.pop("background", None)  # light of the orders is in all pixels, and so in the level
     shift = model.extra.get("dispersion_shift")
     if shift is not None and np.any(shift):  # all 0 where lines do not tell
         numbers["dispersion_shift"] = shift
