@@ -61,7 +61,7 @@ BELOW = {
 }
 
 FOREIGN = {
-    "ops": {"astropy", "llvmlite", "numba", "numpy", "photutils", "scipy"},
+    "ops": {"astropy", "llvmlite", "numba", "numpy", "scipy"},
     "errors": set(),
     "schema": set(),
     "wording": set(),
