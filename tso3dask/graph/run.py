@@ -230,6 +230,7 @@ def _fill(
     results = compute(graph, keys, scheduler=scheduler, workers=workers, done=report.chunk)
     drop_shared()
     rows = collect_rows(plan, passes, dict(zip(keys, results, strict=True)))
+    del results  # rows are copies
     report.phase("writing products")
     tables = make_tables(plan, rows)
     products = _finish(plan, finals, sinks, tables, rows, plan.token[:12])

@@ -228,7 +228,7 @@ def photometry_columns(
             part[name].values if name in part else np.full(len(part["MJD"].values), np.nan)
             for part in parts
         ]
-        columns[name] = (np.concatenate(pieces), unit)
+        columns[name] = (np.concatenate(pieces) if len(pieces) > 1 else pieces[0], unit)
     return columns
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_table", "table_in_memory", "table_size", "table_text", "write_table"]
 
-_ROWS = 10_000
+_ROWS = 1000
+"""Rows made text at a time; text takes several times the memory of numbers."""
 
 Columns = Mapping[str, tuple[Any, str | None]]
 """Values and unit by column name, in column order."""
