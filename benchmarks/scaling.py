@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -24,6 +23,7 @@ import numpy as np
 from _common import Figure, Report, options, ratios, summary
 from outliers import NAMES, make_cube
 
+import tso3dask
 from tso3dask.ops.aperture import aperture_sums
 from tso3dask.ops.dq import interpret_good_bits
 from tso3dask.ops.medians import Window
@@ -104,11 +104,9 @@ def photometry(nints: int) -> list[Callable[[], Any]]:
 def plan_of(nints: int, shape: str) -> dict[str, Any]:
     """Plan and graph of a long observation in a new process."""
     with tempfile.TemporaryDirectory(prefix="tso3dask-benchmark.") as folder:
-        words = ["simulate", "nrc_tsimage", "-o", folder, "--nints", str(nints)]
-        words += ["--segments", str(SEGMENTS), "--shape", shape]
-        subprocess.run([sys.executable, "-m", "tso3dask", *words], check=True, capture_output=True)
-        (association,) = map(str, Path(folder).glob("*_asn.json"))
-        code = PLAN.format(asn=association)
+        size = tuple(map(int, shape.split("x")))
+        made = tso3dask.simulate("nrc_tsimage", folder, nints=nints, segments=SEGMENTS, shape=size)
+        code = PLAN.format(asn=str(made.asn))
         out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     wall, cpu, graph_wall, graph_cpu, tasks = map(float, out.stdout.split()[-5:])
     figures = {
@@ -120,15 +118,12 @@ def plan_of(nints: int, shape: str) -> dict[str, Any]:
 
 def tasks_of(nints: int) -> dict[str, Any]:
     """Read and flag a segment of small images: lazily, as dask tasks, and by direct calls."""
-    import tso3dask
     from tso3dask.graph.steps import outlier_detection
     from tso3dask.io.segment import open_segment
 
     with tempfile.TemporaryDirectory(prefix="tso3dask-benchmark.") as folder:
-        words = ["simulate", "nrc_tsimage", "-o", folder, "--nints", str(nints)]
-        words += ["--segments", "1", "--shape", "32x32"]
-        subprocess.run([sys.executable, "-m", "tso3dask", *words], check=True, capture_output=True)
-        (path,) = Path(folder).glob("*_calints.fits")
+        made = tso3dask.simulate("nrc_tsimage", folder, nints=nints, segments=1, shape=(32, 32))
+        (path,) = made.members
         dataset = tso3dask.open_segment(path)
         flagged = outlier_detection(dataset)
         names = [str(name) for name in flagged.data_vars if flagged[name].ndim == 3]
