@@ -61,7 +61,7 @@ BELOW = {
 }
 
 FOREIGN = {
-    "ops": {"astropy", "llvmlite", "numba", "numpy", "scipy"},
+    "ops": {"astropy", "llvmlite", "numba", "numpy", "photutils", "scipy"},
     "errors": set(),
     "schema": set(),
     "wording": set(),
