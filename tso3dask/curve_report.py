@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tso3dask.curvelook import CurveLook, Curves
+from tso3dask.figure_points import Series, axis_note, draw_series, thinned
 from tso3dask.ops.allan import allan_deviation, relative_curve
 from tso3dask.report import (
     COLOURS,
@@ -31,6 +32,7 @@ Array = NDArray[Any]
 
 _GREY = "0.6"
 _MOST_CHANNELS = 12
+_ROWS = 20_000
 _LABELS = {
     "shift_x": "Shift x\n(pixel)",
     "shift_y": "Shift y\n(pixel)",
@@ -83,7 +85,8 @@ def draw_curves(look: CurveLook) -> Figure:
     for axis in left:
         axis.tick_params(which="both", direction="in", top=True, right=True)
         axis.label_outer()
-    left[-1].set_xlabel(time.label)
+    rows = max((len(curves.channel.flux) for curves in look.curves), default=0)
+    left[-1].set_xlabel(time.label + axis_note(rows))
     grown = [curves for curves in look.curves if curves.growth is not None]
     panels = (5.5, 3.5) if grown else (5.5,)
     rest = max(0.01, height - sum(panels))
@@ -97,18 +100,10 @@ def draw_curves(look: CurveLook) -> Figure:
     return figure
 
 
-def _points(axis: Axes, x: Array, y: Array, colour: str, label: str | None = None) -> None:
-    axis.plot(
-        x,
-        y,
-        linestyle="none",
-        marker="o",
-        markersize=float(np.clip(80.0 / np.sqrt(max(len(x), 1)), 0.8, 4.0)),
-        markeredgewidth=0,
-        color=colour,
-        label=label,
-        rasterized=True,
-    )
+def _points(axis: Axes, series: Series, count: int, colour: Any, label: str | None = None) -> None:
+    """Draw a series of so many integrations."""
+    size = float(np.clip(80.0 / np.sqrt(max(count, 1)), 0.8, 4.0))
+    draw_series(axis, series, colour, size=size, label=label)
 
 
 def _name(curves: Curves, text: str) -> str:
@@ -152,10 +147,11 @@ def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
         raw = _raw_of(curves)
         if raw is not None:
             text = f"not replaced, {1e6 * _scatter_of(raw):,.0f} ppm"
-            changed = relative_change(raw) + offset
-            _points(axis, x, changed * factor, _GREY, _name(curves, text))
+            drawn = thinned(x, relative_change(raw)).moved(factor, offset)
+            _points(axis, drawn, len(x), _GREY, _name(curves, text))
         text = f"{1e6 * _scatter_of(curves.channel.flux):,.0f} ppm"
-        _points(axis, x, (light + offset) * factor, COLOURS[i % len(COLOURS)], _name(curves, text))
+        drawn = thinned(x, light).moved(factor, offset)
+        _points(axis, drawn, len(x), COLOURS[i % len(COLOURS)], _name(curves, text))
         low, high = min(low, limits[0] + offset), max(high, limits[1] + offset)
     axis.set_ylim(low * factor, (high + 0.3 * (high - low)) * factor)
     axis.set_ylabel(f"Relative flux ({unit})")
@@ -176,13 +172,16 @@ def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
 
     assert curves.spectral is not None and curves.edges is not None
     groups = np.array_split(np.arange(len(curves.edges)), min(_MOST_CHANNELS, len(curves.edges)))
-    light = [relative_change(np.nansum(curves.spectral[:, group], axis=1)) for group in groups]
-    spans = [limits_of(curve[np.isfinite(curve)]) for curve in light]
-    step = float(np.median([high - low for low, high in spans]))
     x = time.of(curves.channel)
+    spans, drawn = [], []
+    for group in groups:
+        light = relative_change(_summed(curves.spectral, group[0], group[-1] + 1))
+        spans.append(limits_of(light))
+        drawn.append(thinned(x, light))
+    step = float(np.median([high - low for low, high in spans]))
     colours = colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
-    for i, (group, curve) in enumerate(zip(groups, light, strict=True)):
-        _points(axis, x, 100 * (curve + i * step), colours[i])
+    for i, (group, series) in enumerate(zip(groups, drawn, strict=True)):
+        _points(axis, series.moved(100, i * step), len(x), colours[i])
         low, high = curves.edges[group[0], 0], curves.edges[group[-1], 1]
         axis.annotate(
             f"{low:.2f} to {high:.2f} μm",
@@ -201,6 +200,14 @@ def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
     )
 
 
+def _summed(spectral: Array, first: int, last: int) -> Array:
+    """Sum of some channels ``(row,)``, NaN left out; a few rows at a time."""
+    found = np.empty(len(spectral))
+    for a in range(0, len(spectral), _ROWS):
+        found[a : a + _ROWS] = np.nansum(spectral[a : a + _ROWS, first:last], axis=1)
+    return found
+
+
 def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) -> None:
     share = name.endswith("fraction")
     power = 0 if share else power_of_ten([_known(curves, name) for curves in found])
@@ -210,7 +217,8 @@ def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) 
         if name not in curves.regressors:
             continue
         values = factor * np.asarray(curves.regressors[name], float)
-        _points(axis, time.of(curves.channel), values, COLOURS[i % len(COLOURS)])
+        drawn = thinned(time.of(curves.channel), values)
+        _points(axis, drawn, len(values), COLOURS[i % len(COLOURS)])
         ranges.append(limits_of(values[np.isfinite(values)]))
     if ranges and not share:
         axis.set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
