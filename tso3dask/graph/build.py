@@ -79,17 +79,42 @@ def kept(journal: Journal, entry: str, result: ChunkResult) -> ChunkResult:
     return journal.save(entry, result)
 
 
-def gather(results: list[ChunkResult]) -> ChunkResult:
-    """Task: rows of all chunks of a member, in order of integration."""
+def gather(results: list[ChunkResult], take: bool = False) -> ChunkResult:
+    """Task: rows of all chunks of a member, in order of integration.
+
+    Parameters
+    ----------
+    results : list of ChunkResult
+        In any order.
+    take : bool
+        Take the rows out of the results, which are empty afterwards, so that not all rows are in
+        memory twice. Only for results that nobody needs any more.
+    """
     ordered = sorted(results, key=lambda r: r.a)
     position = 0
     for result in ordered:
         if result.a != position:
             raise AssertionError(f"integrations {position}:{result.a} are missing")
         position = result.b
-    names = ordered[0].rows
-    rows = {name: np.concatenate([r.rows[name] for r in ordered]) for name in names}
+    rows = {name: _joined(ordered, name, take) for name in [*ordered[0].rows]}
     return ChunkResult(ordered[0].member, 0, position, rows)
+
+
+def _joined(ordered: list[ChunkResult], name: str, take: bool) -> np.ndarray:
+    """Rows of one name."""
+    pieces = [r.rows.pop(name) if take else r.rows[name] for r in ordered]
+    if len(pieces) == 1:
+        return pieces[0]
+    if not take or pieces[0].dtype.kind not in "fiub":
+        return np.concatenate(pieces)
+    length = sum(map(len, pieces))
+    whole = np.empty((length, *pieces[0].shape[1:]), np.result_type(*{p.dtype for p in pieces}))
+    end = length
+    while pieces:  # memory of a piece is free as soon as it has its place
+        piece = pieces.pop()
+        whole[end - len(piece) : end] = piece
+        end -= len(piece)
+    return whole
 
 
 Pieces = Sequence[Sequence[Any]]

@@ -70,7 +70,20 @@ def described_channels(series: CurveSeries, edges: np.ndarray) -> list[dict[str,
     return found
 
 
-def channel_table(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -> Columns:
+def _joined(parts: Sequence[tuple[dict[str, np.ndarray], str]]) -> np.ndarray:
+    """Join rows of members, which become parts of the whole: there is one copy of them."""
+    if len(parts) == 1:
+        return parts[0][0][parts[0][1]]
+    whole = np.concatenate([rows[name] for rows, name in parts])
+    start = 0
+    for rows, name in parts:
+        stop = start + len(rows[name])
+        rows[name] = whole[start:stop]
+        start = stop
+    return whole
+
+
+def channel_table(plan: Outline, rows: Sequence[dict[str, np.ndarray]]) -> Columns:
     """Columns of the table of channels: times, then flux and error of each channel."""
     axis = plan_axis(plan)
     columns: Columns = {name: (values, None) for name, values in axis.times.items()}
@@ -79,7 +92,7 @@ def channel_table(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -> Co
             continue
         own = [plan.tables[i] for i in series.spectra]
         measured = {
-            name: np.concatenate([rows[m.index][f"{name}{table.ending}"] for m, table in own])
+            name: _joined([(rows[m.index], f"{name}{table.ending}") for m, table in own])
             for name in _SERIES
         }
         columns |= dict(channel_columns(series, measured, own[0][1].units.get("FLUX")))

@@ -54,12 +54,15 @@ __all__ = [
 def collect_rows(
     plan: Outline, passes: Mapping[int, Mapping[str, list[Any]]], results: Mapping[Any, ChunkResult]
 ) -> list[dict[str, np.ndarray]]:
-    """Rows of each member: chunks tile its integrations, all passes side by side."""
+    """Rows of each member: chunks tile its integrations, all passes side by side.
+
+    They are taken out of the results.
+    """
     rows = []
     for member in plan.members:
         merged: dict[str, np.ndarray] = {}
         for keys in passes[member.index].values():
-            whole = gather([results[key] for key in keys])
+            whole = gather([results[key] for key in keys], take=True)
             if whole.b != member.segment.nints:
                 raise AssertionError(f"{member.segment.path}: {whole.b} rows")
             merged |= whole.rows
@@ -323,7 +326,8 @@ def _after_hooks(plan: Outline, columns: dict[str, Any]) -> dict[str, Any]:
         return columns
     from tso3dask.graph.hooks import columns_of, hook_table, table_of
 
-    return columns_of([hook_table(plan, table_of(columns))])
+    own = {name: (np.array(values), unit) for name, (values, unit) in columns.items()}
+    return columns_of([hook_table(plan, table_of(own))])
 
 
 def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:

@@ -38,8 +38,17 @@ class CurveSeries:
     rows: NDArray[np.int64]
 
     def placed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows of the table from ``values`` ``(integration, ...)``; NaN where there is none."""
-        return np.concatenate([values, np.full((1, *values.shape[1:]), np.nan)])[self.rows]
+        """Rows of the table from ``values`` ``(integration, ...)``; NaN where there is none.
+
+        The values themselves where all are in place.
+        """
+        if len(values) == len(self.rows) and np.array_equal(self.rows, np.arange(len(values))):
+            return values
+        if not len(values):
+            return np.full((len(self.rows), *values.shape[1:]), np.nan)
+        found = values[self.rows]
+        found[self.rows < 0] = np.nan
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +79,8 @@ def time_axis(spectra: Sequence[Mapping[str, Any]]) -> TimeAxis:
         As `white_light_columns` takes them; ``nints`` is enough in place of the light curves.
     """
     plain = [
-        {k: v for k, v in s.items() if k not in SERIES} | {"flux_sum": np.zeros(s["nints"])}
+        {k: v for k, v in s.items() if k not in SERIES}
+        | {"flux_sum": np.broadcast_to(0.0, s["nints"])}
         for s in spectra
     ]
     white = white_light_columns(plain)
@@ -87,8 +97,9 @@ def time_axis(spectra: Sequence[Mapping[str, Any]]) -> TimeAxis:
     series = []
     for (detector, order), members in found.items():
         lengths = [spectra[i]["nints"] for i in members.values()]
-        starts = dict(zip(members, np.cumsum([0, *lengths[:-1]]).tolist(), strict=True))
-        start = np.array([starts.get(int(k), -1) for k in white.member[detector]], dtype=np.int64)
+        starts = np.full(len(spectra), -1, dtype=np.int64)
+        starts[list(members)] = np.cumsum([0, *lengths[:-1]])
+        start = starts[white.member[detector]]
         rows = np.full(length, -1, dtype=np.int64)
         rows[: start.size] = np.where(start < 0, -1, start + white.integration[detector])
         label = (f"_order_{order}" if several else "") + white.endings[detector]

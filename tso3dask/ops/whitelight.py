@@ -56,7 +56,7 @@ class WhiteLight:
     Attributes
     ----------
     columns : dict of ndarray
-        Columns ``(row,)`` float64 in order.
+        Columns ``(row,)`` float64 in order; where nothing has to be moved, what was given itself.
     units : dict of str
         Unit of the flux columns, if there is one.
     member, integration : dict of ndarray
@@ -161,6 +161,8 @@ def repeated_times(mid_utc: Float) -> NDArray[np.bool_]:
         True for all but the first of equal times; NaN never counts. MJD-AVG of these rows is
         NaN in the x1dints product, and they have no row in the white-light table.
     """
+    if bool((mid_utc[1:] > mid_utc[:-1]).all()):
+        return np.zeros(len(mid_utc), dtype=bool)
     _, first = np.unique(mid_utc, return_index=True)
     repeated = np.ones(len(mid_utc), dtype=bool)
     repeated[first] = False
@@ -220,8 +222,8 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
     return WhiteLight(
         columns,
         units,
-        {name: table["member"].astype(np.int64) for name, table in tables.items()},
-        {name: table["integration"].astype(np.int64) for name, table in tables.items()},
+        {name: table["member"] for name, table in tables.items()},
+        {name: table["integration"] for name, table in tables.items()},
         tuple(notes),
         endings,
     )
@@ -252,9 +254,9 @@ def _detector_table(
     members: Mapping[tuple[Any, Any], Mapping[Any, Mapping[str, Any]]],
     wanted: Sequence[tuple[str, Any]],
     notes: list[str],
-) -> dict[Any, Float]:
+) -> dict[Any, NDArray[Any]]:
     """Rows of one detector in time order."""
-    parts: dict[Any, list[Float]] = {}
+    parts: dict[Any, list[NDArray[Any]]] = {}
     latest = -np.inf
     number = -1
     for (name, _), by_order in members.items():
@@ -262,7 +264,7 @@ def _detector_table(
         if name != detector:
             continue
         first = next(iter(by_order.values()))
-        utc = np.array(first["mid_utc"], dtype=np.float64)
+        utc = np.asarray(first["mid_utc"], dtype=np.float64)
         keep = _kept(utc, f"member {number + 1} ({detector})", notes)
         place = utc
         if np.isnan(utc).all():
@@ -273,18 +275,19 @@ def _detector_table(
             "place": place,
             "mid_utc": utc,
             "mid_tdb": np.asarray(first["mid_tdb"], dtype=np.float64),
-            "member": np.full(len(utc), number, dtype=np.float64),
-            "integration": np.arange(len(utc), dtype=np.float64),
+            "member": np.broadcast_to(np.int64(number), len(utc)),
+            "integration": np.arange(len(utc)),
         }
-        missing = np.full(len(utc), np.nan)
+        missing = np.broadcast_to(np.nan, len(utc))
         for key, order in wanted:
             values = by_order.get(order, {}).get(key, missing)
             row[key, order] = np.asarray(values, dtype=np.float64)  # type: ignore[index]
         for key, values in row.items():
-            parts.setdefault(key, []).append(values[keep])
-    table = {key: np.concatenate(values) for key, values in parts.items()}
-    sequence = np.argsort(table["place"], kind="stable")
-    table = {key: values[sequence] for key, values in table.items()}
+            parts.setdefault(key, []).append(values if keep.all() else values[keep])
+    table = {k: np.concatenate(v) if len(v) > 1 else v[0] for k, v in parts.items()}
+    if not bool((table["place"][1:] >= table["place"][:-1]).all()):
+        sequence = np.argsort(table["place"], kind="stable")
+        table = {key: values[sequence] for key, values in table.items()}
     shared = int((np.diff(table["mid_utc"]) == 0).sum())
     if shared:
         notes.append(f"{shared} mid times are the same in two members of {detector}: all are kept")
@@ -307,6 +310,8 @@ def _kept(utc: Float, what: str, notes: list[str]) -> NDArray[np.bool_]:
 
 
 def _padded(values: Float, length: int) -> Float:
+    if len(values) == length:
+        return values
     result = np.full(length, np.nan)
     result[: len(values)] = values
     return result
