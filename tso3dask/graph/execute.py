@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +181,10 @@ def compute(
             return _on_cluster(client, graph, wanted, done)
     check_script(scheduler)
     get = _local_get(scheduler)
-    options = {} if get is dask.local.get_sync else {"num_workers": workers}
+    options: dict[str, Any] = {} if get is dask.local.get_sync else {"num_workers": workers}
+    if get is dask.multiprocessing.get and dask.config.get("pool", None) is None:
+        more = dask.config.get("multiprocessing.initializer", None)
+        options["initializer"] = partial(end_with_parent, more)
     try:
         with _Listener(done):
             return list(get(dict(graph), wanted, **options))
@@ -186,6 +192,28 @@ def compute(
         raise RunError(f"a worker process was lost ({error}); run again with --resume") from error
     except OSError as error:
         raise RunError(f"{error}; run again with --resume when that is mended") from error
+
+
+def end_with_parent(more: Callable[[], None] | None = None) -> None:
+    """Start of a worker process: it ends when the process that started it does.
+
+    Workers of a process that was killed would otherwise wait for tasks for ever.
+
+    Parameters
+    ----------
+    more : callable, optional
+        Called too, without arguments.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, name="parent", daemon=True).start()
+    if more is not None:
+        more()
 
 
 def _local_get(scheduler: Any) -> Callable[..., Any]:
