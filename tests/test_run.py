@@ -722,6 +722,11 @@ def test_one_run_at_a_time_in_a_folder(plans, reference, tmp_path):
         with pytest.raises(InputError, match="another run is writing the same products"):
             plan.run(out)
         assert [p.name for p in out.iterdir()] == [lock.name]
+        begun = out / f".{lock.name[1:-5]}_tso3dask_unfinished_run.{plan.token[:12]}"
+        begun.mkdir()  # that run has begun; nothing tells to go on with it
+        with pytest.raises(InputError, match="another run is writing the same products"):
+            plan.run(out)
+        begun.rmdir()
     plan.run(out)
     assert not lock.exists()
     same_products(products(out), reference("images"))

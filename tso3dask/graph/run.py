@@ -169,6 +169,10 @@ def destinations(
     plan: Outline, output_dir: Path, overwrite: bool = False, resume: bool = False
 ) -> dict[str, list[Path]]:
     """Return the final place of each product. See `Plan.destinations`."""
+    lock = _lock(plan, output_dir)
+    if lock.exists() and not (overwrite or resume):
+        with sole_writer(lock):  # a run that goes on is no interrupted one
+            pass
     unfinished = Path(_journal(plan, output_dir).folder).is_dir()
     foreign = not unfinished and made_by_another_plan(_manifest(plan, output_dir), plan)
     return check_folder(plan, output_dir, overwrite, resume, unfinished, foreign)
@@ -176,6 +180,10 @@ def destinations(
 
 def _journal(plan: Outline, output_dir: Path) -> Journal:
     return Journal(str(output_dir / f"{journal_stem(plan)}{plan.token[:12]}"))
+
+
+def _lock(plan: Outline, output_dir: Path) -> Path:
+    return output_dir / f".{plan.names.stem}.lock"
 
 
 def _manifest(plan: Outline, output_dir: Path) -> Path:
@@ -196,7 +204,7 @@ def _run(
     journal, manifest = _journal(plan, output_dir), _manifest(plan, output_dir)
     finals = destinations(plan, output_dir, overwrite, resume)
     prepare_folder(output_dir, finals)
-    with sole_writer(output_dir / f".{plan.names.stem}.lock"):
+    with sole_writer(_lock(plan, output_dir)):
         done = earlier_result(manifest, plan, finals) if resume else None
         if done is None:
             if not resume:
