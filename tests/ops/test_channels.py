@@ -98,3 +98,6 @@ def test_what_makes_no_channel_is_refused():
         channel_edges(WAVELENGTH, edges=np.array([7.0, 8.0]))
     with pytest.raises(InputError, match="no channel lies within"):
         channel_edges(WAVELENGTH, pixels_per_channel=50)
+    for power, told in ((1e9, "1e[+]09 makes 5.38e[+]08"), (1e17, "1e[+]17"), (1e308, "1e[+]308")):
+        with pytest.raises(InputError, match=f"resolving_power: {told} .*no more than 10000"):
+            channel_edges(WAVELENGTH, resolving_power=power)

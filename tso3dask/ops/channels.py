@@ -28,6 +28,9 @@ Int = NDArray[np.int64]
 DEFAULT_RESOLVING_POWER = 100.0
 """Resolving power of channels where nothing is said of them."""
 
+MOST_CHANNELS = 10_000
+"""Resolving powers that make more channels are refused."""
+
 
 @dataclass(frozen=True, eq=False)
 class ChannelPlan:
@@ -115,7 +118,7 @@ def channel_edges(
     Raises
     ------
     InputError
-        If more than one of the three is given, or there is no channel.
+        If more than one of the three is given, or there is no channel, or more than 10,000.
     """
     given = [edges is not None, resolving_power is not None, pixels_per_channel is not None]
     if sum(given) > 1:
@@ -133,7 +136,14 @@ def channel_edges(
     else:
         power = resolving_power or DEFAULT_RESOLVING_POWER
         ratio = (2 * power + 1) / (2 * power - 1)
-        count = int(np.log(high / low) / np.log(ratio) + 1e-9) if 0 < low < high else 0
+        with np.errstate(divide="ignore"):
+            pieces = np.log(high / low) / np.log1p(2 / (2 * power - 1)) if 0 < low < high else 0
+        if pieces > MOST_CHANNELS:
+            raise InputError(
+                f"light_curves.resolving_power: {power:g} makes {pieces:.3g} channels; expected "
+                f"no more than {MOST_CHANNELS}"
+            )
+        count = int(pieces + 1e-9)
         made = low * ratio ** np.arange(count + 1)
     pairs = np.stack([made[:-1], made[1:]], axis=1)
     pairs = pairs[pairs[:, 1] > pairs[:, 0]]
