@@ -15,10 +15,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Extract1dStep": "tso3dask.drop_in",
     "InputError": "tso3dask.errors",
+    "LightCurvesStep": "tso3dask.drop_in",
     "NotYetError": "tso3dask.errors",
     "OutlierDetectionStep": "tso3dask.drop_in",
     "PhotomStep": "tso3dask.drop_in",
     "PixelReplaceStep": "tso3dask.drop_in",
+    "RegressorsStep": "tso3dask.drop_in",
     "RunError": "tso3dask.errors",
     "Tso3Error": "tso3dask.errors",
     "TSOPhotometryStep": "tso3dask.drop_in",
@@ -37,9 +39,11 @@ __all__ = [*_PUBLIC, "__version__"]
 if TYPE_CHECKING:
     from tso3dask.drop_in import (
         Extract1dStep,
+        LightCurvesStep,
         OutlierDetectionStep,
         PhotomStep,
         PixelReplaceStep,
+        RegressorsStep,
         Tso3Pipeline,
         TSOPhotometryStep,
         WhiteLightStep,
