@@ -120,6 +120,24 @@ def test_table(tmp_path):
     assert "1 to 2, 1 of 3 unknown (NaN)" in text
 
 
+def test_meanings_of_columns_stand_beside_them(tmp_path):
+    table = Table({"shift_x_NRS1": [0.1, 0.2], "flux_001_NRS1": [1.0, 2.0], "other": [1, 2]})
+    channel = {"column": "flux_001_NRS1", "wavelength_low": 3.0, "wavelength_high": 3.5}
+    table.meta = {
+        "meaning": {"shift": "no column", "shift_x": "place along x"},
+        "wavelength_unit": "um",
+        "channels": [channel],
+    }
+    table.write(tmp_path / "t.ecsv")
+    text = describe(tmp_path / "t.ecsv")
+    found = {line.split()[0]: line for line in text.splitlines() if line.split()}
+    assert found["shift_x_NRS1"].endswith("  place along x")
+    assert found["flux_001_NRS1"].endswith("  3.0000 to 3.5000 um")
+    assert found["other"].endswith(" 1 to 2")
+    assert found["channels"].split() == ["channels", "1"]
+    assert "{" not in text and "[" not in text
+
+
 def test_spectra(tmp_path):
     rows = np.zeros(
         3, [("INT_NUM", "i4"), ("WAVELENGTH", "f8", (4,)), ("SEGMENT", "i4"), ("TDB-MID", "f8")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -291,14 +291,42 @@ def _table(path: Path) -> str:
     except Exception as error:  # the reader raises many kinds
         raise InputError(f"{path}: not readable as ECSV: {' '.join(str(error).split())}") from None
     lines = [_size_line(path, f"table of {counted(len(table), 'row')}")]
-    lines += _rows((name, value) for name, value in table.meta.items() if not name.startswith("__"))
+    lines += _rows(_told(table.meta))
+    meanings = _meanings(table.meta)
     rows = []
     for name in table.colnames:
         column = table[name]
         values = np.ma.filled(np.ma.asarray(column), np.nan) if column.dtype.kind == "f" else column
         text = _range(np.asarray(values, dtype=float), ".10g") if column.dtype.kind in "fiu" else ""
-        rows.append((name, str(column.unit or ""), text))
-    return "\n".join([*lines, "", *_columns(("column", "unit", "values"), rows)])
+        rows.append((name, str(column.unit or ""), text, meanings(name)))
+    shown = 4 if any(row[3] for row in rows) else 3
+    header = ("column", "unit", "values", "meaning")[:shown]
+    return "\n".join([*lines, "", *_columns(header, [row[:shown] for row in rows])])
+
+
+def _told(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Meta of a table, without what is told of each column."""
+    for name, value in meta.items():
+        if isinstance(value, list):
+            yield name, len(value)
+        elif not isinstance(value, dict) and not name.startswith("__"):
+            yield name, value
+
+
+def _meanings(meta: Mapping[str, Any]) -> Callable[[str], str]:
+    """What the meta of a table tells of a column, with or without a detector in its name."""
+    meaning, channels = meta.get("meaning"), meta.get("channels")
+    known = dict(meaning) if isinstance(meaning, dict) else {}
+    unit = meta.get("wavelength_unit", "")
+    for channel in channels if isinstance(channels, list) else ():
+        low, high = channel["wavelength_low"], channel["wavelength_high"]
+        known[channel["column"]] = f"{low:.4f} to {high:.4f} {unit}"
+
+    def of(column: str) -> str:
+        names = [n for n in known if column == n or column.startswith(f"{n}_")]
+        return known[max(names, key=len)] if names else ""
+
+    return of
 
 
 def _association(path: Path) -> str:
