@@ -143,6 +143,35 @@ def test_panels_of_zeros_are_left_out_and_small_backgrounds_have_a_power_of_ten(
     assert axis.yaxis.get_offset_text().get_text() == ""
 
 
+def test_points_beyond_the_limits_are_marked_at_the_edge():
+    one = curves()
+    one.raw = one.channel.flux.copy()
+    one.raw[30], one.regressors["shift_x"][5] = 0.5 * one.raw[30], 1.0
+    axes = axes_of(draw_curves(CurveLook(QuickLook("p"), [one])))
+    for name, i, marker, colour in (
+        ("Relative flux (%)", 30, "v", "0.6"),
+        ("Shift x\n(pixel)", 5, "^", "#0072B2"),
+    ):
+        axis = axes[name]
+        marks = [m for m in axis.lines if m.get_marker() == marker and m.get_color() == colour]
+        assert [len(m.get_xdata()) for m in marks] == [1]
+        assert marks[0].get_xdata()[0] == axis.lines[0].get_xdata()[i]
+        assert marks[0].get_ydata()[0] == axis.get_ylim()[marker == "^"]
+
+
+def test_regressors_that_orders_share_are_drawn_once():
+    one, two = curves(label="order 1"), curves(label="order 2", seed=1)
+    two.regressors["shift_x"] = one.regressors["shift_x"].copy()
+    axes = axes_of(draw_curves(CurveLook(QuickLook("p"), [one, two])))
+    shown = {
+        name: [line for line in axes[name].lines if line.get_marker() == "o"]
+        for name in ("Shift x\n(pixel)", "Flagged\n(% of target)")
+    }
+    assert [len(lines) for lines in shown.values()] == [1, 2]
+    top = axes["Flagged\n(% of target)"].get_ylim()[1]
+    assert top > max(line.get_ydata().max() for line in shown["Flagged\n(% of target)"])
+
+
 def test_nothing_known_but_the_light_curve():
     one = curves()
     one.raw = one.error = one.spectral = one.edges = None

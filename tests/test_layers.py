@@ -34,10 +34,9 @@ BELOW = {
     "__main__": {"cli"},
     # and what faces the user, which may import whatever lies below
     "progress": {"wording"},
-    "figure_points": {"quicklook"},
-    "report": {"figure_points", "quicklook", "wording"},
+    "report": {"quicklook", "wording"},
     "curvelook": {"quicklook"},
-    "curve_report": {"curvelook", "figure_points", "ops", "report"},
+    "curve_report": {"curvelook", "ops", "report"},
     "quicklook": {"graph", "pipeline"},
     "inspect": {"errors", "io", "schema", "wording"},
     "demo": {"config", "errors", "params", "pipeline", "simulation", "wording"},

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tso3dask.curvelook import CurveLook, Curves
-from tso3dask.figure_points import Series, axis_note, draw_series, thinned
 from tso3dask.ops.allan import allan_deviation, relative_curve
 from tso3dask.report import (
     COLOURS,
     TimeAxis,
     limits_of,
+    mark_beyond,
     power_of_ten,
     relative_change,
     save_figure,
@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 _GREY = "0.6"
 _MOST_CHANNELS = 12
-_ROWS = 20_000
+_MARKED_BELOW = 1000
 _LABELS = {
     "shift_x": "Shift x\n(pixel)",
     "shift_y": "Shift y\n(pixel)",
@@ -85,8 +85,7 @@ def draw_curves(look: CurveLook) -> Figure:
     for axis in left:
         axis.tick_params(which="both", direction="in", top=True, right=True)
         axis.label_outer()
-    rows = max((len(curves.channel.flux) for curves in look.curves), default=0)
-    left[-1].set_xlabel(time.label + axis_note(rows))
+    left[-1].set_xlabel(time.label)
     grown = [curves for curves in look.curves if curves.growth is not None]
     panels = (5.5, 3.5) if grown else (5.5,)
     rest = max(0.01, height - sum(panels))
@@ -100,10 +99,25 @@ def draw_curves(look: CurveLook) -> Figure:
     return figure
 
 
-def _points(axis: Axes, series: Series, count: int, colour: Any, label: str | None = None) -> None:
-    """Draw a series of so many integrations."""
-    size = float(np.clip(80.0 / np.sqrt(max(count, 1)), 0.8, 4.0))
-    draw_series(axis, series, colour, size=size, label=label)
+def _points(axis: Axes, x: Array, y: Array, colour: str, label: str | None = None) -> None:
+    axis.plot(
+        x,
+        y,
+        linestyle="none",
+        marker="o",
+        markersize=float(np.clip(80.0 / np.sqrt(max(len(x), 1)), 0.8, 4.0)),
+        markeredgewidth=0,
+        color=colour,
+        label=label,
+        rasterized=True,
+    )
+
+
+def _mark_few(axis: Axes, drawn: list[tuple[Array, Array, str]]) -> None:
+    """Mark points beyond the limits; marks of very many would be a line."""
+    for x, y, colour in drawn:
+        if len(x) < _MARKED_BELOW:
+            mark_beyond(axis, x, y, colour)
 
 
 def _name(curves: Curves, text: str) -> str:
@@ -142,18 +156,22 @@ def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
         step = max(step, limits[1] - limits[0])
         pairs.append((light, limits))
     factor, unit = (100.0, "%") if step > 5e-3 else (1e6, "ppm")
+    drawn = []
     for i, (curves, (light, limits)) in enumerate(zip(found, pairs, strict=True)):
         x, offset = time.of(curves.channel), i * step
         raw = _raw_of(curves)
         if raw is not None:
             text = f"not replaced, {1e6 * _scatter_of(raw):,.0f} ppm"
-            drawn = thinned(x, relative_change(raw)).moved(factor, offset)
-            _points(axis, drawn, len(x), _GREY, _name(curves, text))
+            changed = relative_change(raw) + offset
+            _points(axis, x, changed * factor, _GREY, _name(curves, text))
+            drawn.append((x, changed * factor, _GREY))
         text = f"{1e6 * _scatter_of(curves.channel.flux):,.0f} ppm"
-        drawn = thinned(x, light).moved(factor, offset)
-        _points(axis, drawn, len(x), COLOURS[i % len(COLOURS)], _name(curves, text))
+        colour = COLOURS[i % len(COLOURS)]
+        _points(axis, x, (light + offset) * factor, colour, _name(curves, text))
+        drawn.append((x, (light + offset) * factor, colour))
         low, high = min(low, limits[0] + offset), max(high, limits[1] + offset)
     axis.set_ylim(low * factor, (high + 0.3 * (high - low)) * factor)
+    _mark_few(axis, drawn)
     axis.set_ylabel(f"Relative flux ({unit})")
     axis.legend(
         loc="upper right",
@@ -172,16 +190,13 @@ def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
 
     assert curves.spectral is not None and curves.edges is not None
     groups = np.array_split(np.arange(len(curves.edges)), min(_MOST_CHANNELS, len(curves.edges)))
-    x = time.of(curves.channel)
-    spans, drawn = [], []
-    for group in groups:
-        light = relative_change(_summed(curves.spectral, group[0], group[-1] + 1))
-        spans.append(limits_of(light))
-        drawn.append(thinned(x, light))
+    light = [relative_change(np.nansum(curves.spectral[:, group], axis=1)) for group in groups]
+    spans = [limits_of(curve[np.isfinite(curve)]) for curve in light]
     step = float(np.median([high - low for low, high in spans]))
+    x = time.of(curves.channel)
     colours = colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
-    for i, (group, series) in enumerate(zip(groups, drawn, strict=True)):
-        _points(axis, series.moved(100, i * step), len(x), colours[i])
+    for i, (group, curve) in enumerate(zip(groups, light, strict=True)):
+        _points(axis, x, 100 * (curve + i * step), colours[i])
         low, high = curves.edges[group[0], 0], curves.edges[group[-1], 1]
         axis.annotate(
             f"{low:.2f} to {high:.2f} μm",
@@ -200,28 +215,25 @@ def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
     )
 
 
-def _summed(spectral: Array, first: int, last: int) -> Array:
-    """Sum of some channels ``(row,)``, NaN left out; a few rows at a time."""
-    found = np.empty(len(spectral))
-    for a in range(0, len(spectral), _ROWS):
-        found[a : a + _ROWS] = np.nansum(spectral[a : a + _ROWS, first:last], axis=1)
-    return found
-
-
 def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) -> None:
     share = name.endswith("fraction")
     power = 0 if share else power_of_ten([_known(curves, name) for curves in found])
     factor = 100.0 if share else 10.0**-power
-    ranges = []
+    drawn: list[tuple[Array, Array, str]] = []
     for i, curves in enumerate(found):
         if name not in curves.regressors:
             continue
         values = factor * np.asarray(curves.regressors[name], float)
-        drawn = thinned(time.of(curves.channel), values)
-        _points(axis, drawn, len(values), COLOURS[i % len(COLOURS)])
-        ranges.append(limits_of(values[np.isfinite(values)]))
-    if ranges and not share:
+        if any(np.array_equal(values, other, equal_nan=True) for _, other, _ in drawn):
+            continue  # orders share the regressors of their detector
+        drawn.append((time.of(curves.channel), values, COLOURS[i % len(COLOURS)]))
+        _points(axis, *drawn[-1])
+    if drawn and not share:
+        ranges = [limits_of(values[np.isfinite(values)]) for _, values, _ in drawn]
         axis.set_ylim(min(low for low, _ in ranges), max(high for _, high in ranges))
+        _mark_few(axis, drawn)
+    elif drawn:
+        axis.margins(y=0.12)
     label, _, unit = _LABELS[name].partition("\n")
     unit = found[0].background_unit if name == "background" else unit.strip("()")
     scaled = " ".join(part for part in (f"$10^{{{power}}}$" if power else "", unit) if part)
@@ -232,12 +244,14 @@ def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) 
 
 def _draw_allan(axis: Axes, found: list[Curves]) -> None:
     """Scatter between neighbouring bins against their size, with the line of white noise."""
+    named = False
     for i, curves in enumerate(found):
         colour = COLOURS[i % len(COLOURS)]
         unreplaced = _raw_of(curves)
         if unreplaced is not None:
             raw = allan_deviation(relative_curve(unreplaced))
-            label = _name(curves, "not replaced") if i == 0 else None
+            label = None if named else "not replaced"  # one colour for all
+            named = True
             axis.plot(raw.size, 1e6 * raw.scatter, color=_GREY, marker=".", lw=1, label=label)
         light = relative_curve(curves.channel.flux)
         binned = allan_deviation(light)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tso3dask.figure_points import axis_note, draw_series, thinned
 from tso3dask.quicklook import Channel, QuickLook, bin_edges, bin_rows
 from tso3dask.wording import counted
 
@@ -24,6 +23,7 @@ __all__ = [
     "TimeAxis",
     "draw_quicklook",
     "limits_of",
+    "mark_beyond",
     "power_of_ten",
     "relative_change",
     "save_figure",
@@ -107,7 +107,7 @@ def draw_quicklook(look: QuickLook) -> Figure:
         draw(axis, members, time, [colour[id(c)] for c in members])
         _mark_segments(axis, members, time)
         axis.tick_params(which="both", direction="in", top=True, right=True)
-    axes[-1].set_xlabel(time.label + axis_note(max((len(c.flux) for c in channels), default=0)))
+    axes[-1].set_xlabel(time.label)
     _set_time_limits(axes[-1], channels, time)
     figure.align_ylabels(axes)
     title = " · ".join(part for part in (look.target, look.mode) if part) or look.product
@@ -125,7 +125,7 @@ def _subtitle(look: QuickLook, channels: list[Channel]) -> str:
     return f"{look.product} · {counted(count, 'integration')} · {parts}"
 
 
-def _mark_beyond(axis: Axes, x: Array, y: Array, index: int) -> None:
+def mark_beyond(axis: Axes, x: Array, y: Array, colour: str) -> None:
     """Mark the integrations that lie above or below the limits by triangles at the edge."""
     low, high = axis.get_ylim()
     for beyond, edge, marker in ((y > high, high, "^"), (y < low, low, "v")):
@@ -136,7 +136,7 @@ def _mark_beyond(axis: Axes, x: Array, y: Array, index: int) -> None:
             marker=marker,
             markersize=5,
             markeredgewidth=0,
-            color=COLOURS[index % len(COLOURS)],
+            color=colour,
             clip_on=False,
             zorder=3,
         )
@@ -207,9 +207,17 @@ def _points(axis: Axes, x: Array, y: Array, index: int, medians: bool = True) ->
     """Draw single integrations; of very many, a faint cloud with the medians of runs on top."""
     many = len(x) >= _BINNED_FROM
     marker, colour = _MARKERS[index % len(_MARKERS)], COLOURS[index % len(COLOURS)]
-    size = float(np.clip(90.0 / np.sqrt(max(len(x), 1)), 0.8, 4.5))
-    faint = float(np.clip(30.0 / np.sqrt(len(x)), 0.15, 0.5)) if many and medians else 0.85
-    draw_series(axis, thinned(x, y), colour, marker, size, faint)
+    axis.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=marker,
+        markersize=float(np.clip(90.0 / np.sqrt(max(len(x), 1)), 0.8, 4.5)),
+        markeredgewidth=0,
+        color=colour,
+        alpha=float(np.clip(30.0 / np.sqrt(len(x)), 0.15, 0.5)) if many and medians else 0.85,
+        rasterized=True,
+    )
     if many and medians:
         axis.plot(
             _medians(x, _CURVE_BINS),
@@ -348,16 +356,19 @@ def _draw_normalised(
     axis.set_ylabel(f"Relative flux\n(change, {unit})")
     for channel, curve, index in zip(channels, curves, indices, strict=True):
         if len(curve) < _BINNED_FROM:
-            _mark_beyond(axis, time.of(channel), curve * factor, index)
+            mark_beyond(axis, time.of(channel), curve * factor, COLOURS[index % len(COLOURS)])
     entries = [entry for entry in entries if entry[1]]
     if entries:
         _legend(axis, entries, "lower right")
 
 
 def _draw_flagged(axis: Axes, channels: list[Channel], time: TimeAxis, indices: list[int]) -> None:
-    top = 0.0
+    top, drawn = 0.0, []
     for channel, index in zip(channels, indices, strict=True):
         values = 100.0 * np.asarray(channel.flagged, dtype=float)
+        if any(np.array_equal(values, other, equal_nan=True) for other in drawn):
+            continue  # orders share the flags of their detector
+        drawn.append(values)
         top = max(top, np.nanmax(values) if np.isfinite(values).any() else 0.0)
         _points(axis, time.of(channel), values, index)
     axis.set_ylim(-0.04 * top, top * 1.12 or 1.0)
