@@ -159,6 +159,19 @@ def test_points_beyond_the_limits_are_marked_at_the_edge():
         assert marks[0].get_ydata()[0] == axis.get_ylim()[marker == "^"]
 
 
+def test_integrations_without_flux_are_left_out_of_channels():
+    one = curves(channels=24)
+    one.spectral[20:30] = np.nan
+    one.spectral[40, 0] = np.nan  # one of the two that are joined
+    one.spectral[:, 3] = np.nan  # never known
+    axis = axes_of(draw_curves(CurveLook(QuickLook("p"), [one])))["Channels\n(%, shifted apart)"]
+    for k, line in enumerate(axis.lines):
+        lost = np.flatnonzero(np.isnan(line.get_ydata()))
+        np.testing.assert_array_equal(lost, [*range(20, 30), *([40] if k == 0 else [])])
+    low, high = axis.get_ylim()
+    assert high - low < 200
+
+
 def test_regressors_that_orders_share_are_drawn_once():
     one, two = curves(label="order 1"), curves(label="order 2", seed=1)
     two.regressors["shift_x"] = one.regressors["shift_x"].copy()

@@ -184,13 +184,19 @@ def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
     )
 
 
+def _joined(channels: Array) -> Array:
+    """Sum of the channels that are ever known; NaN in integrations in which one is not."""
+    known = np.isfinite(channels).any(axis=0)
+    return channels[:, known].sum(axis=1) if known.any() else np.full(len(channels), np.nan)
+
+
 def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
     """Light curves of up to twelve channels, joined where there are more, shifted apart."""
     from matplotlib import colormaps
 
     assert curves.spectral is not None and curves.edges is not None
     groups = np.array_split(np.arange(len(curves.edges)), min(_MOST_CHANNELS, len(curves.edges)))
-    light = [relative_change(np.nansum(curves.spectral[:, group], axis=1)) for group in groups]
+    light = [relative_change(_joined(curves.spectral[:, group])) for group in groups]
     spans = [limits_of(curve[np.isfinite(curve)]) for curve in light]
     step = float(np.median([high - low for low, high in spans]))
     x = time.of(curves.channel)
