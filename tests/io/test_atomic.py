@@ -102,6 +102,17 @@ def test_room_for_a_file_is_set_aside_where_that_can_be_done(tmp_path, monkeypat
     assert sparse.read_bytes() == bytes(size)
 
 
+def test_what_cannot_be_written_is_told_by_its_own_name(tmp_path):
+    with pytest.raises(RunError, match=r"no/a.txt: cannot be written \(No such file"):
+        atomic.write_text(tmp_path / "no" / "a.txt", "a")
+    with pytest.raises(RunError, match=r"a.txt: cannot be written \(No space left"):  # noqa: SIM117
+        with atomic.atomic_path(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError), atomic.atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "other").read_bytes()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EOPNOTSUPP])
 def test_only_a_full_disk_is_an_error_of_setting_room_aside(tmp_path, monkeypatch, number):
     def refuse(*_):

@@ -214,11 +214,21 @@ def atomic_path(final: str | os.PathLike[str], run_id: str | None = None) -> Ite
     """Yield a hidden name to write to; it becomes `final` if the block ends well.
 
     If the block raises, the unfinished file is removed and `final` is as it was before.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
     """
     part = part_path(final, run_id or new_run_id())
     try:
         yield part
         commit(part, final)
+    except OSError as error:
+        discard(part)
+        if error.filename not in (None, part, str(part)):
+            raise
+        raise RunError(f"{final}: cannot be written ({error.strerror or error})") from error
     except BaseException:
         discard(part)
         raise
