@@ -282,6 +282,8 @@ def test_light_curves_step_alone(runs):
     assert [c["wavelength"] for c in table.meta["channels"]] == [6.5, 8.0]
     with pytest.raises(InputError, match="no channel lies within the spectrum"):
         tso3.spectral_light_curves(x1dints, edges=[1, 2])
+    with pytest.raises(InputError, match=r"own.fits: expected the name of a table.*ecsv"):
+        tso3.spectral_light_curves(x1dints, "own.fits")
 
 
 def test_hooks_and_light_curves(spectra, tmp_path):

@@ -226,6 +226,8 @@ def spectral_light_curves(
     from tso3dask.ops.curves import LightCurves
     from tso3dask.ops.whitelight import white_light_meta
 
+    if output is not None and Path(output).suffix != ".ecsv":
+        raise InputError(f"{output}: expected the name of a table, which ends with .ecsv")
     given = {"skip": False, **parameters}
     step = parse_steps({"light_curves": given}).light_curves
     path = Path(x1dints)
