@@ -718,6 +718,13 @@ def test_keywords_that_photometry_needs(case, keyword):
     ours.refused(ours.members[0].name, keyword)
 
 
+def test_unit_that_no_column_can_have(case):
+    ours = case("image")
+    for path in ours.members:
+        header(path, SCI__BUNIT="furlongs")
+    ours.refused(ours.members[0].name, "BUNIT is furlongs", "expected MJy/sr or DN/s")
+
+
 # --- output ------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import tso3dask as tso3
 from tso3dask.errors import NotYetError
+from tso3dask.graph import regressors
 from tso3dask.io.tables import read_table
 from tso3dask.progress import closing_text
 
@@ -115,6 +118,14 @@ def test_without_outlier_detection_there_are_no_counts(spectra, tmp_path):
     table = read_table(plan.run(tmp_path).products["regressors"][0])
     assert "shift_x" in table.colnames
     assert list(plan.regressors) == table.colnames
+
+
+@pytest.mark.parametrize(("bunit", "unit"), [("mJy", "mJy"), ("furlongs", None), (None, None)])
+def test_background_has_the_unit_of_pixels_if_a_column_can_have_it(bunit, unit):
+    segment = SimpleNamespace(get={"BUNIT": bunit}.get)
+    plan = SimpleNamespace(observation=SimpleNamespace(first=segment))
+    assert regressors._unit(plan, "background") == unit
+    assert regressors._unit(plan, "shift_x") == "pixel"
 
 
 def test_not_with_hooks(spectra):

@@ -22,6 +22,7 @@ from tso3dask.graph.job import Job
 from tso3dask.graph.unreplaced import unreplaced
 from tso3dask.io.journal import ChunkResult
 from tso3dask.io.segment import Segment
+from tso3dask.io.tables import known_unit
 
 if TYPE_CHECKING:
     from tso3dask.ops.exposure_model import ExposureModel
@@ -159,6 +160,11 @@ def imaging_setup(
         raise InputError(f"{segment.path}: {error}") from None
     notes = []
     if not units.expected:
+        if not known_unit(str(segment.get("BUNIT"))):
+            raise InputError(
+                f"{segment.path}: BUNIT is {segment.get('BUNIT')}, which is no unit that is known; "
+                "expected MJy/sr or DN/s"
+            )
         notes.append(
             f"BUNIT is {segment.get('BUNIT')}, expected MJy/sr or DN/s: photometry stays in it"
         )

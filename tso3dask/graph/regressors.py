@@ -18,6 +18,7 @@ from tso3dask.graph.job import Job
 from tso3dask.graph.stages import median_prologue
 from tso3dask.graph.tables import COUNTS
 from tso3dask.graph.temporal import FlagInTime, ReplaceInTime
+from tso3dask.io.tables import known_unit
 from tso3dask.ops.exposure_model import NUMBERS
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ def _unit(plan: Outline, name: str) -> str | None:
     unit = MEANINGS[name][0]
     if unit != "SCI":
         return unit
-    stored = plan.observation.first.get("BUNIT")
-    return str(stored).strip() if stored is not None else None
+    stored = str(plan.observation.first.get("BUNIT") or "").strip()
+    return stored if stored and known_unit(stored) else None
 
 
 def _values(member: Member, counts: Mapping[str, Any], name: str) -> Any:

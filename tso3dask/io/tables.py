@@ -17,7 +17,7 @@ from tso3dask.io.atomic import atomic_path
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["read_table", "table_in_memory", "table_size", "table_text", "write_table"]
+__all__ = ["known_unit", "read_table", "table_in_memory", "table_size", "table_text", "write_table"]
 
 _ROWS = 1000
 """Rows made text at a time; text takes several times the memory of numbers."""
@@ -57,6 +57,17 @@ def write_table(
         for text in _pieces(columns, meta, count):
             stream.write(text.encode())
     return Path(final)
+
+
+def known_unit(text: str) -> bool:
+    """Tell whether a column can have this unit."""
+    from astropy import units
+
+    try:
+        units.Unit(text)
+    except ValueError:
+        return False
+    return True
 
 
 def table_in_memory(columns: Columns, meta: Mapping[str, Any]) -> QTable:
