@@ -760,3 +760,14 @@ def test_call_as_notebooks_do(images, tmp_path):
     assert list(tmp_path.glob("*_phot.ecsv"))
     with pytest.raises(InputError, match="no parameter 'radius'; step tso_photometry has it"):
         tso3.Tso3Pipeline.call(str(images.asn), output_dir=tmp_path, radius=3)
+
+
+def test_integrations_that_show_the_model_alone_are_told(images, copy_of, tmp_path):
+    copied = copy_of(images)
+    with fits.open(copied.members[0], mode="update") as hdus:
+        hdus["ERR"].data[2:4] = np.nan
+    result = tso3.plan(copied.asn, copied.steps, recipe="precise").run(tmp_path / "out")
+    told = [note for note in result.notes if "is that of the model" in note]
+    assert len(told) == 1
+    assert told[0].startswith(f"{copied.members[0].name}: most of the target's pixels are replaced")
+    assert "integrations 3, 4:" in told[0]

@@ -127,6 +127,7 @@ def integration_notes(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -
             numbers = ", ".join(map(str, where[:5])) + (" ..." if len(where) > 5 else "")
             found.append(f"{member.segment.path.name}: integration {numbers}: {text}")
         found += _excess(plan, member, values)
+        found += _mostly_replaced(member, values)
     return [*found, *_without_flux(plan, rows)]
 
 
@@ -150,6 +151,16 @@ def _without_flux(plan: Outline, rows: Sequence[Rows]) -> list[str]:
                 text = f"{counted(count, 'integration')} {have} no flux{where}"
                 found.append(f"{member.segment.path.name}: {text}")
     return found
+
+
+def _mostly_replaced(member: Member, values: Mapping[str, np.ndarray]) -> list[str]:
+    """Say in which integrations most of the target's pixels show the model."""
+    share = values.get("replaced_fraction")
+    if share is None or not (share > 0.5).any():
+        return []
+    where = listed(np.flatnonzero(share > 0.5) + 1)
+    text = f"most of the target's pixels are replaced in {where}: their flux is that of the model"
+    return [f"{member.segment.path.name}: {text}"]
 
 
 def _excess(plan: Outline, member: Member, values: Mapping[str, np.ndarray]) -> list[str]:
