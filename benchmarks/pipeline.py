@@ -126,7 +126,12 @@ def size(paths: Sequence[Path]) -> float:
 
 
 def run_case(
-    case: Case, work: Path, repeat: int, jwst: Path | None, kernels: Path | None = None
+    case: Case,
+    work: Path,
+    repeat: int,
+    jwst: Path | None,
+    kernels: Path | None = None,
+    recipe: str | None = None,
 ) -> dict[str, Any]:
     """Simulate, run everything, and return what to report."""
     association, steps, members = simulate(case, work / "input")
@@ -151,6 +156,14 @@ def run_case(
     }
     figures = {"cp": measure(copies), "plan": measure(plans), "tso3dask": measure(runs)}
     shutil.rmtree(out)
+    if recipe:
+        words = [*TSO3DASK, "run", *given, "-o", out, "--no-plots", "--recipe", recipe]
+        with_recipe = []
+        for _ in range(repeat + 1):
+            with_recipe.append(process(words, log, kernels))
+            shutil.rmtree(out)
+        figures["recipe"] = measure(with_recipe[1:])  # the first one compiles
+        found["recipe"] = recipe
     words = [TSO3DASK[0], HERE / "_run_parts.py", association, steps, out, str(repeat)]
     process(words, log, kernels)
     parts = json.loads(log.read_text().splitlines()[-1])
@@ -176,8 +189,12 @@ def run_ratios(figures: dict[str, Figure]) -> dict[str, float]:
     by_worker = ("flag and write, one worker", "flag and write")
     return (
         ratios(figures, [*floor, written, by_worker, peer], "min")
-        | ratios(figures, [("tso3dask", "cp"), written, extracted, peer], "cpu")
-        | ratios(figures, [peer], "peak_mb")
+        | ratios(
+            figures,
+            [("tso3dask", "cp"), written, extracted, ("recipe", "tso3dask"), peer],
+            "cpu",
+        )
+        | ratios(figures, [("recipe", "tso3dask"), peer], "peak_mb")
     )
 
 
@@ -210,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--alone", nargs="*", type=Case.parse, default=[], help="cases that jwst is left out of"
     )
+    parser.add_argument("--recipe", help="also run each case with this recipe")
     parser.add_argument("--memory-case", type=Case.parse, help="also run it at 1x and 8x")
     parser.add_argument("--jwst-python", type=Path, help="Python that has jwst (this one)")
     parser.add_argument("--no-jwst", action="store_true", help="leave jwst out")
@@ -227,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             kernels = None if args.no_warm_up else work / f"kernels-{len(report.content['cases'])}"
             first = first_run(case, work, kernels) if kernels else {}
             their = jwst if case in args.cases else None
-            found = run_case(case, work, args.repeat, their, kernels)
+            found = run_case(case, work, args.repeat, their, kernels, args.recipe)
             found["figures"] |= first
             report.add(str(case), **found)
         if args.memory_case:

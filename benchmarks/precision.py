@@ -23,7 +23,6 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -201,13 +200,11 @@ def excess(results: Iterable[dict[str, Any]], name: str, part: int) -> float:
     return float((share[1] - share[0]) / np.sqrt(n.sum() / total.sum() * (1 / total).sum()))
 
 
-def process(case: Case, made: Any, folder: Path, **how: Any) -> tuple[list[Path], float]:
-    """Run an observation; return products and CPU seconds."""
+def process(made: Any, folder: Path, **how: Any) -> list[Path]:
+    """Run an observation; return its products."""
     import tso3dask
 
-    begin = time.process_time()
-    products = tso3dask.run(made.asn, folder, scheduler="synchronous", **how)
-    return products, time.process_time() - begin
+    return tso3dask.run(made.asn, folder, scheduler="synchronous", **how)
 
 
 def merged(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -231,9 +228,9 @@ def measure(case: Case) -> dict[str, Any]:
         for name, jitter in twins.items():
             twin = simulate(case, work / f"{name} twin", twin_jitter=jitter)
             how = merged(twin.steps, skip, errors)
-            series[name], _ = process(case, twin, work / name, steps=how)
-        jwst, seconds = process(case, made, work / "jwst", steps=merged(made.steps, errors))
-        ours, more = process(case, made, work / "precise", steps=made.steps, recipe=case.recipe)
+            series[name] = process(twin, work / name, steps=how)
+        jwst = process(made, work / "jwst", steps=merged(made.steps, errors))
+        ours = process(made, work / "precise", steps=made.steps, recipe=case.recipe)
         shape = made.truth()["transit"]
         series |= {"jwst": jwst, "precise": ours}
         curves = {name: light_curves(products) for name, products in series.items()}
@@ -252,7 +249,6 @@ def measure(case: Case) -> dict[str, Any]:
             "settings": asdict(case),
             "curves": rows,
             "flags": {"jwst": flags(made, jwst), "precise": flags(made, ours)},
-            "cpu": {"jwst": seconds, "precise": more},
         }
     finally:
         shutil.rmtree(work)
@@ -300,8 +296,8 @@ def flag_table(results: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         "| mode | hits | jitter, px | hits found: defaults, precise "
         "| false flags: defaults, precise | excess of precise in ingress and egress, in transit, "
-        "sigma | CPU, precise / defaults |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "sigma |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         case = Case(**result["settings"])
@@ -310,8 +306,7 @@ def flag_table(results: Sequence[dict[str, Any]]) -> list[str]:
         false = ", ".join(f"{sum(flag['false']) / sum(flag['usable']):.1e}" for flag in both)
         more = ", ".join(f"{excess([result], 'precise', part):+.1f}" for part in (1, 2))
         lines.append(
-            f"| {case.mode} | {case.cr_rate:.1%} | {case.jitter:g} | {found} | {false} | {more} "
-            f"| {result['cpu']['precise'] / result['cpu']['jwst']:.2f} |"
+            f"| {case.mode} | {case.cr_rate:.1%} | {case.jitter:g} | {found} | {false} | {more} |"
         )
     return lines
 

@@ -157,6 +157,15 @@ def test_targets(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_whole_run_with_a_recipe(run):
+    words = ["--cases", TINY, "--no-warm-up", "--no-jwst", "--recipe", "precise"]
+    (case,) = run("pipeline", *words)["cases"]
+    assert case["recipe"] == "precise"
+    assert case["figures"]["recipe"]["cpu"] != case["figures"]["tso3dask"]["cpu"]
+    assert case["ratios"].keys() >= {"recipe / tso3dask, CPU", "recipe / tso3dask, peak"}
+
+
+@pytest.mark.slow
 def test_precision(run, capsys):
     words = ["--modes", "tiny", "--rates", "1e-3", "--jitters", "0.01"]
     result = run("precision", *words, "--depths", "0.01", "--seeds", "2")
