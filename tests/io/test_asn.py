@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, RunError
 from tso3dask.io.asn import read_association, write_association
 
 DMS = "jw01366002001_04103_00001-seg00{}_nrca3_calints.fits"
@@ -174,6 +175,22 @@ def test_written_associations_are_read_back(tmp_path):
     assert (again.name, again.asn_id) == ("mine", "o002")
     with pytest.raises(InputError, match="must be named"):
         write_association(files, tmp_path / "asn.yaml")
+
+
+def test_a_full_disk_leaves_the_association_that_was_there(tmp_path, monkeypatch):
+    (tmp_path / "a_calints.fits").touch()
+    path = tmp_path / "asn.json"
+    write_association([tmp_path / "a_calints.fits"], path)
+    before = path.read_bytes()
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=r"asn.json: cannot be written \(No space left"):
+        write_association([tmp_path / "a_calints.fits"], path, "other", overwrite=True)
+    assert path.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"a_calints.fits", "asn.json"}
 
 
 def test_members_record_the_pool_of_a_file_alone(tmp_path, monkeypatch):

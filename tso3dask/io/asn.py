@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tso3dask.errors import InputError
+from tso3dask.io.atomic import write_text
 from tso3dask.io.naming import default_product_name, split_suffix
 from tso3dask.wording import counted
 
@@ -158,7 +159,7 @@ def write_association(
             }
         ],
     }
-    path.write_text(json.dumps(tree, indent=4) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(tree, indent=4) + "\n")
     return read_association(path)
 
 
