@@ -118,6 +118,7 @@ def test_without_outlier_detection_there_are_no_counts(spectra, tmp_path):
     table = read_table(plan.run(tmp_path).products["regressors"][0])
     assert "shift_x" in table.colnames
     assert list(plan.regressors) == table.colnames
+    assert "extract_1d, white_light, regressors\n" in repr(plan)
 
 
 @pytest.mark.parametrize(("bunit", "unit"), [("mJy", "mJy"), ("furlongs", None), (None, None)])

@@ -53,6 +53,7 @@ def test_a_run_extracts_from_replaced_pixels_and_writes_flagged_ones(
     plain = tso3.plan(observation.asn, observation.steps)
     plan = tso3.plan(observation.asn, with_replacement(observation, algorithm))
     assert "pixel_replace, extract_1d" in repr(plan)
+    assert "light_curves" not in repr(plan)
     products = plan.run(tmp_path, scheduler="synchronous").products
     flagged, spectra = leaves(plain.crfints), leaves(plan.x1dints)
     before = leaves(plain.x1dints)

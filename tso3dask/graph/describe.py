@@ -29,7 +29,8 @@ def _mode_text(plan: Outline) -> str:
     for measuring in ("extract_1d", "tso_photometry"):
         if plan.replaces:
             text = text.replace(measuring, f"pixel_replace, {measuring}")
-    return text
+    own = {"speclc": "light_curves", "regressors": "regressors"}
+    return ", ".join([text, *(step for product, step in own.items() if product in plan.products)])
 
 
 def plan_rows(plan: Outline) -> list[tuple[str, str]]:
