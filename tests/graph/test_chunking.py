@@ -164,6 +164,19 @@ def test_fewer_workers_before_blocks_below_the_fewest():
 
 
 @pytest.mark.parametrize("apart", [False, True])
+def test_numbers_of_integrations_count_once_and_raise_the_default_limit(apart):
+    sizes = dict(plane=10**6, stored=3 * 10**6, window=25, workers=1, separate_processes=apart)
+    plain = make_budget(**sizes)
+    few, many = (make_budget(**sizes, held=held) for held in (10**7, 3 * 10**9))
+    assert few.limit == plain.limit
+    assert few.projected == plain.projected + 10**7
+    assert many.limit == plain.limit + 3 * 10**9 - plain.limit // 10
+    assert many.sub_block > 1
+    with pytest.raises(InputError, match=r"needs 3[0-9]+ MB; raise the limit"):
+        make_budget(**sizes, held=3 * 10**9, memory_limit="2GB")
+
+
+@pytest.mark.parametrize("apart", [False, True])
 def test_what_is_shared_counts_once_per_process(apart):
     sizes = dict(plane=10**6, stored=3 * 10**6, window=25, workers=2, separate_processes=apart)
     plain = make_budget(**sizes, memory_limit="3GB")

@@ -56,6 +56,7 @@ def plan_budget(
     memory_limit: str | int | None,
     workers: int | None,
     separate_processes: bool,
+    held: int = 0,
 ) -> Budget:
     """Choose sub-blocks and workers of a run.
 
@@ -69,6 +70,8 @@ def plan_budget(
         Whether spectra are extracted, and bad pixels replaced.
     memory_limit, workers, separate_processes
         As for `tso3dask.graph.plan.make_plan`.
+    held : int
+        Bytes of numbers of each integration, as `tso3dask.graph.sizes.held_bytes` tells them.
     """
     largest = max(observation.segments, key=lambda s: s.bytes_per_integration)
     width = parameters.outlier_detection.rolling_window_width
@@ -130,5 +133,6 @@ def plan_budget(
         memory_limit=memory_limit,
         workers=workers,
         separate_processes=separate_processes,
+        held=held,
         **orders,
     )

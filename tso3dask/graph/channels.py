@@ -80,10 +80,12 @@ def _joined(parts: Sequence[tuple[dict[str, np.ndarray], str]]) -> np.ndarray:
     """Join rows of members, which become parts of the whole: there is one copy of them."""
     if len(parts) == 1:
         return parts[0][0][parts[0][1]]
-    whole = np.concatenate([rows[name] for rows, name in parts])
+    width = parts[0][0][parts[0][1]].shape[1:]
+    whole = np.empty((sum(len(rows[name]) for rows, name in parts), *width))
     start = 0
     for rows, name in parts:
         stop = start + len(rows[name])
+        whole[start:stop] = rows[name]
         rows[name] = whole[start:stop]
         start = stop
     return whole

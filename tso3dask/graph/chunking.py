@@ -18,6 +18,9 @@ __all__ = ["Budget", "chunk_bounds", "chunk_sizes", "make_budget", "parse_bytes"
 DEFAULT_LIMIT = 10**9
 """Default memory limit of a run, bytes."""
 
+HELD_SHARE = 0.1
+"""Share of the default limit that numbers of each integration may take before it is raised."""
+
 BASE_MEMORY = 400 * 10**6
 """Bytes of a process after imports and compilation, figure included."""
 
@@ -135,6 +138,7 @@ def make_budget(
     kept: int = 0,
     shared: int = 0,
     before: int = 0,
+    held: int = 0,
     fewest: int = 1,
     default_limit: int = DEFAULT_LIMIT,
     alternatives: Mapping[str, Mapping[str, int]] | None = None,
@@ -152,6 +156,10 @@ def make_budget(
         Bytes that the tasks of a process share.
     before : int
         Bytes that are needed before there are such tasks.
+    held : int
+        Bytes that grow with the number of integrations, in the process that the tables are made
+        in. Sub-blocks do not change them: where no limit is given and they are more than
+        `HELD_SHARE` of the default one, it is raised by what is beyond.
     fewest : int
         Sub-block that fewer workers are better than a smaller one.
     default_limit : int
@@ -175,7 +183,8 @@ def make_budget(
     InputError
         If even one worker with one integration at a time needs more than the limit.
     """
-    limit = default_limit if memory_limit is None else parse_bytes(memory_limit)
+    beyond = max(0, held - int(HELD_SHARE * default_limit))
+    limit = default_limit + beyond if memory_limit is None else parse_bytes(memory_limit)
     wanted = workers if workers else _cores()
     if wanted < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
@@ -184,7 +193,7 @@ def make_budget(
     while True:
         per_task = task_memory(plane, stored, window, sub_block, constants, most, kept)
         for count in range(wanted, 0, -1):
-            projected = _run_memory(count, per_task, shared, before, separate_processes)
+            projected = held + _run_memory(count, per_task, shared, before, separate_processes)
             if projected <= limit and (count == wanted or sub_block <= fewest):
                 return Budget(limit, count, sub_block, per_task, projected)
         if sub_block == 1:
@@ -199,7 +208,7 @@ def make_budget(
         other = usual | {**changed}
         task = task_memory(plane, stored, other["window"], 1, other["constants"], most, kept)
         least = _run_memory(1, task, other["shared"], other["before"], separate_processes)
-        if least <= limit:
+        if held + least <= limit:
             ways.append(way)
     raise InputError(
         f"memory limit {limit / 1e6:.3g} MB is too small: one worker with one integration at a "

@@ -27,6 +27,7 @@ from tso3dask.graph.member_program import member_program
 from tso3dask.graph.outline import Member, Outline, mode_of
 from tso3dask.graph.relevance import left_out, needed_references
 from tso3dask.graph.replacement import member_replacements, trace_model_status
+from tso3dask.graph.sizes import held_bytes
 from tso3dask.graph.soss import SossSetup, soss_setups
 from tso3dask.graph.spectra import SpectraCache, spectrum_setup
 from tso3dask.graph.spectrum import SpectrumSetup
@@ -391,9 +392,9 @@ def make_plan(
         who = names_of[0] if len(names_of) == 1 else counted(len(names_of), "member")
         notes.append(f"{who}: {note}")
     extracted = any(s is not None for s in (*orders, *(spectrum for _, spectrum in setups)))
-    budget = plan_budget(
-        observation, parameters, extracted, any(replaced), memory_limit, workers, separate_processes
-    )
+    limits = memory_limit, workers, separate_processes
+    facts = observation, parameters, extracted, any(replaced)
+    budget = plan_budget(*facts, *limits)
     plan = Plan(
         observation,
         parameters,
@@ -405,6 +406,7 @@ def make_plan(
         found_parameters.summary,
         "" if chosen is None else chosen.name,
     )
+    plan = replace(plan, budget=plan_budget(*facts, *limits, held=held_bytes(plan)))
     plan.check()
     return plan
 

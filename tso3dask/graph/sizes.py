@@ -5,20 +5,29 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tso3dask.graph.tables import TABLES
 from tso3dask.io.crfints import crfints_size
-from tso3dask.io.tables import table_size
+from tso3dask.io.tables import TEXT_BYTES, table_size
 from tso3dask.io.x1dints import x1dints_size
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
     from tso3dask.ops.curve_axis import TimeAxis
 
-__all__ = ["TableSizes", "product_sizes"]
+__all__ = ["TableSizes", "held_bytes", "product_sizes"]
 
 _PHOTOMETRY = 21
 _CIRCLE = 5
 _REGRESSORS = 7
 _ENTRY, _MEANINGS = 200, 1000
+
+_NUMBER_BYTES = {"speclc": 10}
+"""Bytes in memory by number of a table: in rows and columns, and in what is made of them for notes
+and figures; those of channels are there once, and in part twice while they are joined."""
+
+_TIMES_BYTES = 300
+"""Bytes of each integration beside tables: INT_TIMES (52) and the times of members (52), twice
+while they are put into products and into the order of time, and counts of outliers."""
 
 
 def product_sizes(plan: Outline) -> dict[str, int]:
@@ -48,6 +57,18 @@ def product_sizes(plan: Outline) -> dict[str, int]:
         else:
             sizes[kind] = getattr(tables, kind)()
     return sizes
+
+
+def held_bytes(plan: Outline) -> int:
+    """Bytes of a run that grow with the number of integrations.
+
+    All numbers of all tables are in memory when they are written; pixels and spectra are not.
+    """
+    tables = TableSizes(plan)
+    sizes = {kind: getattr(tables, kind)() for kind in TABLES if kind in plan.products}
+    numbers = {kind: size / TEXT_BYTES for kind, size in sizes.items()}
+    held = sum(_NUMBER_BYTES.get(kind, 16) * count for kind, count in numbers.items())
+    return int(held + _TIMES_BYTES * plan.nints)
 
 
 class TableSizes:

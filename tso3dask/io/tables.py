@@ -17,10 +17,21 @@ from tso3dask.io.atomic import atomic_path
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["known_unit", "read_table", "table_in_memory", "table_size", "table_text", "write_table"]
+__all__ = [
+    "TEXT_BYTES",
+    "known_unit",
+    "read_table",
+    "table_in_memory",
+    "table_size",
+    "table_text",
+    "write_table",
+]
 
 _ROWS = 1000
 """Rows made text at a time; text takes several times the memory of numbers."""
+
+TEXT_BYTES = 23
+"""Most bytes of a number as text, with the blank behind it, about."""
 
 Columns = Mapping[str, tuple[Any, str | None]]
 """Values and unit by column name, in column order."""
@@ -124,7 +135,7 @@ def read_table(path: str | os.PathLike[str]) -> QTable:
 
 def table_size(rows: int, columns: int) -> int:
     """Return how many bytes a table of numbers will have, rather a little more than less."""
-    return 500 + columns * (260 + 23 * rows)
+    return 500 + columns * (260 + TEXT_BYTES * rows)
 
 
 def _header(columns: Columns, values: Mapping[str, np.ndarray], meta: Mapping) -> str:
