@@ -66,6 +66,20 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert "--steps.STEP.PARAM=VALUE" in done.stdout
 
 
+@pytest.mark.parametrize("kind", ["spectra", "images"])
+def test_a_run_imports_nothing_for_datasets_or_figures(kind, request, tmp_path):
+    made = request.getfixturevalue(kind)
+    words = ["run", str(made.asn), "--params", str(made.asn.parent / "steps.json"), "--no-plots"]
+    code = (
+        f"import sys; from tso3dask.cli import main; main({[*words, '-o', str(tmp_path)]!r}); "
+        "heavy = {'xarray', 'pandas', 'dask.array', 'distributed', 'matplotlib'}; "
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert list(tmp_path.glob("*crfints.fits"))
+
+
 def test_version_help_and_no_command(capsys):
     assert cli.main(["--version"]) == 0
     assert tso3dask.__version__ in capsys.readouterr().out

@@ -34,9 +34,10 @@ BELOW = {
     "__main__": {"cli"},
     # and what faces the user, which may import whatever lies below
     "progress": {"wording"},
-    "report": {"quicklook", "wording"},
+    "figure_points": {"quicklook"},
+    "report": {"figure_points", "quicklook", "wording"},
     "curvelook": {"quicklook"},
-    "curve_report": {"curvelook", "ops", "report"},
+    "curve_report": {"curvelook", "figure_points", "ops", "report"},
     "quicklook": {"graph", "pipeline"},
     "inspect": {"errors", "io", "schema", "wording"},
     "demo": {"config", "errors", "params", "pipeline", "simulation", "wording"},

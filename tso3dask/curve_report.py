@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tso3dask.curvelook import CurveLook, Curves
+from tso3dask.figure_points import axis_note, draw_series, thinned
 from tso3dask.ops.allan import allan_deviation, relative_curve
 from tso3dask.report import (
     COLOURS,
@@ -33,6 +34,7 @@ Array = NDArray[Any]
 _GREY = "0.6"
 _MOST_CHANNELS = 12
 _MARKED_BELOW = 1000
+_ROWS = 20_000
 _LABELS = {
     "shift_x": "Shift x\n(pixel)",
     "shift_y": "Shift y\n(pixel)",
@@ -85,7 +87,8 @@ def draw_curves(look: CurveLook) -> Figure:
     for axis in left:
         axis.tick_params(which="both", direction="in", top=True, right=True)
         axis.label_outer()
-    left[-1].set_xlabel(time.label)
+    rows = max((len(curves.channel.flux) for curves in look.curves), default=0)
+    left[-1].set_xlabel(time.label + axis_note(rows))
     grown = [curves for curves in look.curves if curves.growth is not None]
     panels = (5.5, 3.5) if grown else (5.5,)
     rest = max(0.01, height - sum(panels))
@@ -99,18 +102,12 @@ def draw_curves(look: CurveLook) -> Figure:
     return figure
 
 
-def _points(axis: Axes, x: Array, y: Array, colour: str, label: str | None = None) -> None:
-    axis.plot(
-        x,
-        y,
-        linestyle="none",
-        marker="o",
-        markersize=float(np.clip(80.0 / np.sqrt(max(len(x), 1)), 0.8, 4.0)),
-        markeredgewidth=0,
-        color=colour,
-        label=label,
-        rasterized=True,
-    )
+def _points(axis: Axes, x: Array, y: Array, colour: Any, label: str | None = None) -> None:
+    draw_series(axis, thinned(x, y), colour, size=_marker_size(len(x)), label=label)
+
+
+def _marker_size(count: int) -> float:
+    return float(np.clip(80.0 / np.sqrt(max(count, 1)), 0.8, 4.0))
 
 
 def _mark_few(axis: Axes, drawn: list[tuple[Array, Array, str]]) -> None:
@@ -184,10 +181,13 @@ def _draw_light_curves(axis: Axes, found: list[Curves], time: TimeAxis) -> None:
     )
 
 
-def _joined(channels: Array) -> Array:
+def _joined(spectral: Array, first: int, last: int) -> Array:
     """Sum of the channels that are ever known; NaN in integrations in which one is not."""
-    known = np.isfinite(channels).any(axis=0)
-    return channels[:, known].sum(axis=1) if known.any() else np.full(len(channels), np.nan)
+    known = [k for k in range(first, last) if np.isfinite(spectral[:, k]).any()]
+    found = np.full(len(spectral), np.nan)
+    for a in range(0, len(spectral) if known else 0, _ROWS):  # without a copy of all channels
+        found[a : a + _ROWS] = spectral[a : a + _ROWS, known].sum(axis=1)
+    return found
 
 
 def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
@@ -196,13 +196,16 @@ def _draw_channels(axis: Axes, curves: Curves, time: TimeAxis) -> None:
 
     assert curves.spectral is not None and curves.edges is not None
     groups = np.array_split(np.arange(len(curves.edges)), min(_MOST_CHANNELS, len(curves.edges)))
-    light = [relative_change(_joined(curves.spectral[:, group])) for group in groups]
-    spans = [limits_of(curve[np.isfinite(curve)]) for curve in light]
-    step = float(np.median([high - low for low, high in spans]))
     x = time.of(curves.channel)
+    spans, drawn = [], []
+    for group in groups:
+        light = relative_change(_joined(curves.spectral, group[0], group[-1] + 1))
+        spans.append(limits_of(light))
+        drawn.append(thinned(x, light))
+    step = float(np.median([high - low for low, high in spans]))
     colours = colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
-    for i, (group, curve) in enumerate(zip(groups, light, strict=True)):
-        _points(axis, x, 100 * (curve + i * step), colours[i])
+    for i, (group, series) in enumerate(zip(groups, drawn, strict=True)):
+        draw_series(axis, series.moved(100, i * step), colours[i], size=_marker_size(len(x)))
         low, high = curves.edges[group[0], 0], curves.edges[group[-1], 1]
         axis.annotate(
             f"{low:.2f} to {high:.2f} μm",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tso3dask.quicklook import Channel, QuickLook
+from tso3dask.quicklook import Channel, QuickLook, joined
 
 __all__ = ["CurveLook", "Curves", "curve_look"]
 
@@ -105,7 +105,7 @@ def _joined(rows: list[dict[str, Array]], name: str) -> Array | None:
     """Rows of all members, if they all have them."""
     if any(name not in values for values in rows):
         return None
-    return np.concatenate([values[name] for values in rows])
+    return joined([values[name] for values in rows])
 
 
 def _error(
@@ -116,7 +116,7 @@ def _error(
         return _joined(rows, f"white_error{ending}")
     error = np.asarray(result.tables["phot"]["net_aperture_sum_err"][0], dtype=float)
     starts = np.cumsum([0, *(member.segment.nints for member in plan.members)])
-    return np.concatenate([error[starts[i] : starts[i + 1]] for i in channel.members])
+    return joined([error[starts[i] : starts[i + 1]] for i in channel.members])
 
 
 def _raw(channel: Channel, rows: list[dict[str, Array]]) -> Array | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Channel", "QuickLook", "bin_edges", "bin_rows"]
+__all__ = ["Channel", "QuickLook", "bin_edges", "bin_rows", "joined"]
 
 Array = NDArray[Any]
 
@@ -119,6 +120,11 @@ def bin_rows(values: Array, edges: Array) -> Array:
     return out
 
 
+def joined(parts: Sequence[Array]) -> Array:
+    """Arrays one after the other; a single one as it is, for it may be large."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
 def quicklook_of(plan: Any, result: Any) -> QuickLook | None:
     """Return what the figure of a finished run shows, or None if there is nothing to draw.
 
@@ -169,16 +175,16 @@ def _channel(label: str, plan: Any, result: Any, members: list[int], order: int)
     sizes = [member.segment.nints for member in chosen]
     channel = Channel(
         label=label,
-        integration=np.concatenate([_numbers(member) for member in chosen]),
+        integration=joined([_numbers(member) for member in chosen]),
         flux=np.full(sum(sizes), np.nan),
-        bjd=np.concatenate([member.times.times["tdb_mid"] for member in chosen]),
-        mjd=np.concatenate([member.times.times["mjd_avg"] for member in chosen]),
+        bjd=joined([member.times.times["tdb_mid"] for member in chosen]),
+        mjd=joined([member.times.times["mjd_avg"] for member in chosen]),
         segment_starts=tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])),
         members=tuple(members),
         order=order,
     )
     if plan.flags:
-        channel.flagged = np.concatenate(
+        channel.flagged = joined(
             [
                 r["n_outliers"] / (m.segment.ny * m.segment.nx)
                 for m, r in zip(chosen, rows, strict=True)
@@ -188,18 +194,21 @@ def _channel(label: str, plan: Any, result: Any, members: list[int], order: int)
     if spectra:
         channel.flux_name = "White-light flux"
         channel.unit = spectra[0].units["FLUX"]
-        channel.flux = np.concatenate([r[f"white{spectra[0].ending}"] for r in rows])
+        channel.flux = joined([r[f"white{spectra[0].ending}"] for r in rows])
         _add_spectra(channel, spectra, rows)
         return channel
     starts = np.cumsum([0, *(member.segment.nints for member in plan.members)])
     table = result.tables["phot"]
-    where = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
-    values, unit = table["net_aperture_sum"]
-    channel.flux_name, channel.unit = "Net aperture flux", str(unit or "")
-    channel.flux = np.asarray(values, dtype=float)[where]
+
+    def own(name: str) -> Array:
+        values = np.asarray(table[name][0], dtype=float)
+        return joined([values[starts[i] : starts[i + 1]] for i in members])
+
+    channel.flux_name = "Net aperture flux"
+    channel.unit = str(table["net_aperture_sum"][1] or "")
+    channel.flux = own("net_aperture_sum")
     if "centroid_x" in table:
-        channel.centroid_x = np.asarray(table["centroid_x"][0], dtype=float)[where]
-        channel.centroid_y = np.asarray(table["centroid_y"][0], dtype=float)[where]
+        channel.centroid_x, channel.centroid_y = own("centroid_x"), own("centroid_y")
     return channel
 
 

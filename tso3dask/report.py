@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tso3dask.figure_points import axis_note, draw_series, thinned
 from tso3dask.quicklook import Channel, QuickLook, bin_edges, bin_rows
 from tso3dask.wording import counted
 
@@ -107,7 +108,7 @@ def draw_quicklook(look: QuickLook) -> Figure:
         draw(axis, members, time, [colour[id(c)] for c in members])
         _mark_segments(axis, members, time)
         axis.tick_params(which="both", direction="in", top=True, right=True)
-    axes[-1].set_xlabel(time.label)
+    axes[-1].set_xlabel(time.label + axis_note(max((len(c.flux) for c in channels), default=0)))
     _set_time_limits(axes[-1], channels, time)
     figure.align_ylabels(axes)
     title = " · ".join(part for part in (look.target, look.mode) if part) or look.product
@@ -207,17 +208,9 @@ def _points(axis: Axes, x: Array, y: Array, index: int, medians: bool = True) ->
     """Draw single integrations; of very many, a faint cloud with the medians of runs on top."""
     many = len(x) >= _BINNED_FROM
     marker, colour = _MARKERS[index % len(_MARKERS)], COLOURS[index % len(COLOURS)]
-    axis.plot(
-        x,
-        y,
-        linestyle="none",
-        marker=marker,
-        markersize=float(np.clip(90.0 / np.sqrt(max(len(x), 1)), 0.8, 4.5)),
-        markeredgewidth=0,
-        color=colour,
-        alpha=float(np.clip(30.0 / np.sqrt(len(x)), 0.15, 0.5)) if many and medians else 0.85,
-        rasterized=True,
-    )
+    size = float(np.clip(90.0 / np.sqrt(max(len(x), 1)), 0.8, 4.5))
+    faint = float(np.clip(30.0 / np.sqrt(len(x)), 0.15, 0.5)) if many and medians else 0.85
+    draw_series(axis, thinned(x, y), colour, marker, size, faint)
     if many and medians:
         axis.plot(
             _medians(x, _CURVE_BINS),

@@ -11,8 +11,8 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from tso3dask.graph.arrays import picked_arrays, settled
-from tso3dask.graph.tables import plan_spectra
-from tso3dask.ops.curve_axis import CurveSeries, TimeAxis, time_axis
+from tso3dask.graph.tables import plan_axis
+from tso3dask.ops.curve_axis import CurveSeries, TimeAxis
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Outline
@@ -23,17 +23,11 @@ __all__ = [
     "channel_meta",
     "channel_table",
     "described_channels",
-    "plan_axis",
 ]
 
 _SERIES = {"channels": "flux", "channels_error": "flux_error"}
 
 Columns = dict[str, tuple[np.ndarray, str | None]]
-
-
-def plan_axis(plan: Outline) -> TimeAxis:
-    """Rows of the white-light table of a plan: in time order, by detector."""
-    return time_axis(plan_spectra(plan))
 
 
 def _edges(plan: Outline, series: CurveSeries) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from tso3dask.graph.chunking import chunk_bounds
 from tso3dask.graph.execute import task_errors
 from tso3dask.graph.job import Job
 from tso3dask.graph.stages import median_prologue
-from tso3dask.graph.tables import COUNTS
+from tso3dask.graph.tables import COUNTS, plan_axis
 from tso3dask.graph.temporal import FlagInTime, ReplaceInTime
 from tso3dask.io.tables import known_unit
 from tso3dask.ops.exposure_model import NUMBERS
@@ -81,8 +81,6 @@ def _groups(
     if plan.kind == "imaging":
         yield "", list(plan.members), np.asarray
         return
-    from tso3dask.graph.channels import plan_axis
-
     seen = set()
     axis = plan_axis(plan)
     several = len({series.order for series in axis.series}) > 1
@@ -98,8 +96,6 @@ def _groups(
 def _times(plan: Outline) -> dict[str, np.ndarray]:
     """Times by the names that the light curve's table has for them."""
     if plan.kind != "imaging":
-        from tso3dask.graph.channels import plan_axis
-
         return plan_axis(plan).times
     names = {"MJD": "mjd_avg", "BJD_TDB": "tdb_mid"}
     return {

@@ -85,7 +85,7 @@ class TableSizes:
 
     @cached_property
     def _axis(self) -> TimeAxis:
-        from tso3dask.graph.channels import plan_axis
+        from tso3dask.graph.tables import plan_axis
 
         return plan_axis(self._plan)
 

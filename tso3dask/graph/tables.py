@@ -14,6 +14,7 @@ from tso3dask.wording import counted, listed
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
+    from tso3dask.ops.curve_axis import TimeAxis
 
 Rows = Mapping[str, np.ndarray]
 """Rows of a member by name; names of orders of NIRISS SOSS end with the order."""
@@ -43,6 +44,7 @@ __all__ = [
     "named_series",
     "outlier_counts",
     "photometry_columns",
+    "plan_axis",
     "plan_spectra",
     "table_meta",
     "white_light_table",
@@ -218,6 +220,13 @@ def plan_spectra(plan: Outline) -> list[dict[str, Any]]:
             }
         )
     return spectra
+
+
+def plan_axis(plan: Outline) -> TimeAxis:
+    """Rows of the white-light table of a plan: in time order, by detector."""
+    from tso3dask.ops.curve_axis import time_axis
+
+    return time_axis(plan_spectra(plan))
 
 
 def photometry_columns(
