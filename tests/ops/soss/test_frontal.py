@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soss_scene
@@ -121,6 +123,22 @@ def test_small_factors_are_not_decided_by_rounding():
     misfit, lowest = ((fit.residual(x) ** 2).mean() for x in (solution, expected))
     assert misfit == pytest.approx(lowest, rel=1e-6)
     np.testing.assert_allclose(solution, expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.01])
+def test_solutions_are_corrected_where_elimination_loses_digits(lost):
+    """The misfit of exact solutions does not rise where the regularisation becomes less."""
+    design, scaled, error = scene_fit(lost=lost, orders=(1, 2, 3))
+    fit = RegularisedFit(design, scaled, error, drop_unseen=False)
+    solution, system = fit.solve(1e-14)
+    assert not system.ill_conditioned and system.refinements > 0
+    once = replace(system, refinements=0).solve(scaled)
+    more, misfit, uncorrected = (
+        (fit.residual(x) ** 2).mean() for x in (fit.solve(1e-13)[0], solution, once)
+    )
+    assert misfit <= more < uncorrected * (1 - 1e-6)
+    sides = system.solve(np.outer(scaled, np.arange(SIDES)))
+    assert (fit.residual(sides[:, 5] / 5) ** 2).mean() == pytest.approx(misfit, rel=1e-9)
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-200, 1e-20])

@@ -10,7 +10,7 @@ No normal matrix is made, so that the condition is not squared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,12 @@ SMALLEST_PIVOT = 1e-14
 
 SMALLEST_FACTOR = 1e-10
 """Share of the natural scale of factors below which none is well determined."""
+
+MOST_REFINEMENTS = 12
+"""Corrections of a solution; a system that needs more is ill-conditioned."""
+
+EXACT, TOLERABLE = 1e-8, 1e-6
+"""Shares of the right side to which a solution is to be exact, and has to be where it can."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,13 @@ class FrontalFactor:
         the front (step, place), and its pivot.
     ill_conditioned : bool
         Whether pivots were lost to rounding.
+    matrix : scipy.sparse.csr_matrix
+        From the points to the numbers, (kept number, point).
+    smoothness : scipy.sparse.csr_matrix
+        Regularisation (point, point), times the factor squared.
+    refinements : int
+        How often a solution is corrected by what it leaves of the system. Without pivoting,
+        eliminating loses digits where the regularisation is small.
     """
 
     model: ColumnModel
@@ -56,17 +69,54 @@ class FrontalFactor:
     shares: np.ndarray
     pivots: np.ndarray
     ill_conditioned: bool
+    matrix: csr_matrix
+    smoothness: csr_matrix
+    refinements: int = 0
 
     def solve(self, scaled: np.ndarray) -> np.ndarray:
         """Spectrum (point, ...) of pixels over their errors (pixel, ...)."""
+        sides = scaled.shape[1:]
+        numbers = self.model.numbers(scaled).reshape(-1, *sides)[self.kept]
+        points, rest = self._eliminated(np.zeros((len(self.steps_of_points), *sides)), numbers)
+        for _ in range(self.refinements):
+            more, further = self._eliminated(*self._left(points, rest, numbers))
+            points, rest = points + more, rest + further
+        return points
+
+    def refined(self) -> FrontalFactor | None:
+        """Return the same with as many corrections as it takes, or None where none are enough."""
+        trial = np.ones(len(self.kept))
+        points, rest = self._eliminated(np.zeros(len(self.steps_of_points)), trial)
+        last, size = np.inf, float(np.linalg.norm(trial))
+        for count in range(MOST_REFINEMENTS + 1):
+            more, further = self._eliminated(*self._left(points, rest, trial))
+            change = float(np.linalg.norm(further))
+            if change <= EXACT * size:
+                return replace(self, refinements=count)
+            if not change < last / 2:  # the last correction was no use
+                return replace(self, refinements=count - 1) if last <= TOLERABLE * size else None
+            points, rest, last = points + more, rest + further, change
+        return None
+
+    def _eliminated(self, points: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Solve the whole system for both parts of its right side."""
         from ._frontal_jit import solve_one, solve_sides
 
-        sides = scaled.shape[1:]
-        right = np.zeros((len(self.slots), *sides))
-        right[self.steps_of_numbers] = self.model.numbers(scaled).reshape(-1, *sides)[self.kept]
-        kernel = solve_sides if sides else solve_one
+        right = np.zeros((len(self.slots), *numbers.shape[1:]))
+        right[self.steps_of_points] = points
+        right[self.steps_of_numbers] = numbers
+        kernel = solve_sides if numbers.ndim > 1 else solve_one
         kernel(self.slots, self.shares, self.pivots, right)
-        return right[self.steps_of_points]
+        return right[self.steps_of_points], right[self.steps_of_numbers]
+
+    def _left(
+        self, points: np.ndarray, rest: np.ndarray, numbers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What a solution leaves of both parts of the right side."""
+        return (
+            -(self.smoothness @ points) - self.matrix.T @ rest,
+            numbers - self.matrix @ points + rest,
+        )
 
 
 class FrontalSystem:
@@ -83,6 +133,8 @@ class FrontalSystem:
     """
 
     def __init__(self, model: ColumnModel, smoothness: csr_matrix, seen: np.ndarray) -> None:
+        from scipy.sparse import tril
+
         from ._frontal_jit import place
 
         self.model = model
@@ -90,6 +142,8 @@ class FrontalSystem:
         filled = np.zeros(matrix.shape[0], bool)
         filled[matrix.indices] = True
         self.kept = np.flatnonzero(filled)
+        self.matrix = matrix.tocsr()[self.kept]
+        self.smoothness = (smoothness + tril(smoothness, -1).T).tocsr()
         sequence = _sequence(matrix, self.kept, model.mixing.shape[0])
         count, points = len(sequence), matrix.shape[1]
         self.steps = np.empty(count, np.int64)
@@ -118,14 +172,16 @@ class FrontalSystem:
     def factorised(self, factor: float) -> FrontalFactor:
         """Factors of the system for a regularisation factor.
 
-        Where it is so small that pivots are lost to rounding, the next larger power of ten of it
-        that helps is used, and the result says that it is ill-conditioned.
+        Where it is so small that pivots are lost to rounding, or solutions are not exact however
+        often they are corrected, the next larger power of ten of it that helps is used, and the
+        result says that it is ill-conditioned.
         """
         from ._frontal_jit import eliminate
 
-        shares, pivots = np.empty((len(self.slots), self.size)), np.empty(len(self.slots))
+        points, numbers = np.split(self.steps, [len(self.steps) - len(self.kept)])
         used, ill = factor, False
         while True:
+            shares, pivots = np.empty((len(self.slots), self.size)), np.empty(len(self.slots))
             lost = eliminate(
                 self.slots,
                 self.pointers,
@@ -136,13 +192,24 @@ class FrontalSystem:
                 shares,
                 pivots,
             )
-            if not lost or used > self.scale:
-                break
+            found = FrontalFactor(
+                self.model,
+                self.kept,
+                points,
+                numbers,
+                self.slots,
+                shares,
+                pivots,
+                ill or lost > 0,
+                self.matrix,
+                used**2 * self.smoothness,
+            )
+            exact = None if lost else found.refined()
+            if exact:
+                return exact
+            if used > self.scale:
+                return replace(found, ill_conditioned=True)
             used, ill = max(10 * used, SMALLEST_FACTOR * self.scale), True
-        points, numbers = np.split(self.steps, [len(self.steps) - len(self.kept)])
-        return FrontalFactor(
-            self.model, self.kept, points, numbers, self.slots, shares, pivots, ill or lost > 0
-        )
 
 
 def _columns(matrix: csc_matrix) -> np.ndarray:
