@@ -101,11 +101,16 @@ def connected(scheduler: Any) -> Any:
     Raises
     ------
     InputError
-        If there is nobody at the address.
+        If it is no address, or nobody is there.
     """
     if scheduler is None or scheduler in _LOCAL or not isinstance(scheduler, str):
         yield scheduler
         return
+    if ":" not in scheduler:
+        raise InputError(
+            f"scheduler {scheduler!r} is not known; expected threads, processes, synchronous or "
+            "the address of a running dask scheduler, as tcp://host:8786"
+        )
     try:
         from distributed import Client
     except ImportError:
