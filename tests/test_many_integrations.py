@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import peak_memory
 import pytest
 
 import tso3dask as tso3
@@ -16,12 +17,15 @@ from tso3dask.graph.sizes import held_bytes
 from tso3dask.io.journal import ChunkResult
 from tso3dask.ops.curve_axis import CurveSeries
 
-PEAK = """
-import resource, sys
+PEAK = (
+    peak_memory.PEAK
+    + """
+import sys
 from tso3dask.cli import main
 assert main(sys.argv[1:]) in (0, None)
-print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print("PEAK", peak())
 """
+)
 
 
 @pytest.mark.parametrize("take", [False, True])

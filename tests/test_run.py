@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import peak_memory
 import pytest
 from astropy.io import fits
 from hypothesis import HealthCheck, Phase, given, settings
@@ -681,12 +682,15 @@ def test_niriss_soss_without_spectra(made, tmp_path):
 
 # --- memory ------------------------------------------------------------------------------------
 
-PEAK = """
-import json, resource, sys
+PEAK = (
+    peak_memory.PEAK
+    + """
+import json, sys
 import tso3dask as tso3
 tso3.run(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), workers=2)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak())
 """
+)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import peak_memory
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -511,12 +512,15 @@ def test_niriss_soss_does_not_rest_on_filters_of_warnings(soss, ran, tmp_path, m
     assert filtered == contents(tmp_path / "unfiltered")
 
 
-PEAK = """
-import json, resource, sys
+PEAK = (
+    peak_memory.PEAK
+    + """
+import json, sys
 import tso3dask as tso3
 tso3.run(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), workers=int(sys.argv[4]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak())
 """
+)
 
 
 def peak_of_run(made, workers, folder):
