@@ -561,6 +561,6 @@ def test_niriss_soss_memory_does_not_grow_with_the_observation(tmp_path):
     one, two = (tso3.plan(observation.asn, observation.steps, workers=n).budget for n in (1, 2))
     long = peak(observation, 1)
     assert long < 1.1 * short, f"{short / 1e6:.0f} MB, then {long / 1e6:.0f} MB"
-    assert 0.75 * one.projected < long < one.projected, f"{long / 1e6:.0f} MB"
+    assert 0.8 * one.projected < long < one.projected, f"{long / 1e6:.0f} MB"
     assert (two.workers, two.sub_block) == (2, 8)
     assert peak(observation, 2) < two.projected < two.limit == 15 * 10**8

@@ -51,7 +51,7 @@ class FrontalFactor:
         Place in the front of the unknown that is eliminated in each step, its shares in those in
         the front (step, place), and its pivot.
     ill_conditioned : bool
-        Whether pivots were lost to rounding.
+        Whether pivots were lost to rounding, or solutions cannot be made exact.
     matrix : scipy.sparse.csr_matrix
         From the points to the numbers, (kept number, point).
     smoothness : scipy.sparse.csr_matrix
