@@ -569,17 +569,35 @@ def test_bad_words(case, words, text):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"memory_limit": "10MB"}, {"memory_limit": "x"}, {"chunk_integrations": 0}, {"workers": -1}],
+    ("options", "text"),
+    [
+        ({"memory_limit": "10MB"}, "too small"),
+        ({"memory_limit": "x"}, "not a size"),
+        ({"memory_limit": []}, "not a size"),
+        ({"memory_limit": float("nan")}, "not a size"),
+        ({"chunk_integrations": 0}, "whole number"),
+        ({"chunk_integrations": "4"}, "whole number"),
+        ({"workers": -1}, "whole number"),
+        ({"workers": 1.5}, "whole number"),
+        ({"product_name": 3}, "must be text"),
+        ({"recipe": 3}, "unknown recipe"),
+    ],
 )
-def test_bad_options_in_python(lrs, options):
-    with pytest.raises(InputError):
+def test_bad_options_in_python(lrs, options, text):
+    with pytest.raises(InputError, match=text):
         tso3.plan(lrs.asn, lrs.steps, **options)
 
 
-def test_bad_scheduler_in_python(lrs, tmp_path):
-    with pytest.raises(InputError, match="thread"):
-        tso3.run(lrs.asn, tmp_path / "out", lrs.steps, scheduler="thread")
+@pytest.mark.parametrize("source", [3, None, [3]])
+def test_bad_source_in_python(source):
+    with pytest.raises(InputError, match=r"expected .* got"):
+        tso3.plan(source)
+
+
+@pytest.mark.parametrize("scheduler", ["thread", 3])
+def test_bad_scheduler_in_python(lrs, tmp_path, scheduler):
+    with pytest.raises(InputError, match=f"scheduler {scheduler!r} is not known"):
+        tso3.run(lrs.asn, tmp_path / "out", lrs.steps, scheduler=scheduler)
     assert not (tmp_path / "out").exists()
 
 

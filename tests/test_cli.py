@@ -245,6 +245,19 @@ def test_asn_command(tmp_path, capsys):
     assert cli.main(["asn", str(first), str(first), "-o", out]) == 2
 
 
+def test_inspect_tells_of_all_files_it_knows(tmp_path, capsys):
+    from test_inspect import calints
+
+    first = str(calints(tmp_path / "jw01366_1-seg001_nrca3_calints.fits"))
+    figure = tmp_path / "quicklook.png"
+    figure.touch()
+    assert cli.main(["inspect", str(figure), first, "/no/a.fits", first]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("seg001_nrca3_calints.fits: ") == 2
+    assert "quicklook.png: expected" in err and "/no/a.fits: no such file" in err
+    assert err.count("\n") == 1
+
+
 def test_quicklook_of_a_spectroscopic_run(monkeypatch):
     import tso3dask.graph.run
     from tso3dask.quicklook import quicklook_of

@@ -413,7 +413,18 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _run_inspect(args: argparse.Namespace) -> int:
     from tso3dask.inspect import describe
 
-    print("\n\n".join(describe(path) for path in args.input))
+    failed = []
+    shown = 0
+    for path in args.input:
+        try:
+            text = describe(path)
+        except InputError as error:
+            failed.append(str(error))
+            continue
+        print(("\n" if shown else "") + text)
+        shown += 1
+    if failed:
+        raise InputError("; ".join(failed))
     return 0
 
 

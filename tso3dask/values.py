@@ -14,12 +14,34 @@ from typing import Any
 
 from tso3dask.errors import InputError
 
-__all__ = ["NOT_APPLICABLE", "Parameter", "Support", "hook_name", "parse_value"]
+__all__ = ["NOT_APPLICABLE", "Parameter", "Support", "hook_name", "parse_value", "whole_number"]
 
 NOT_APPLICABLE = "N/A"
 
 _TRUE = frozenset({"true", "on", "yes", "1"})
 _FALSE = frozenset({"false", "off", "no", "0"})
+
+
+def whole_number(name: str, value: Any, low: int = 1) -> int:
+    """Return an argument that has to be a whole number.
+
+    Parameters
+    ----------
+    name : str
+        The argument, as the error calls it.
+    value : object
+        What was given; numpy's integers are taken, booleans are not.
+    low : int
+        Least that is allowed.
+
+    Raises
+    ------
+    InputError
+        If it is none, or below `low`.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+        raise InputError(f"{name} must be a whole number of at least {low}, got {value!r}")
+    return int(value)
 
 
 class Support(Enum):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -10,8 +13,9 @@ import pytest
 from astropy.io import fits
 
 import tso3dask
-from tso3dask.errors import InputError
+from tso3dask.errors import InputError, RunError
 from tso3dask.simulation import MODES, simulate
+from tso3dask.simulation.noise import Detector
 
 SHAPES = {1: (24, 60), 2: (60, 24), None: (24, 26)}
 
@@ -247,3 +251,25 @@ def test_exported_and_command(tmp_path, capsys):
     assert run_from_args(args) == 0
     assert "2 calints files" in capsys.readouterr().out
     assert len(list(tmp_path.glob("*_calints.fits"))) == 2
+
+
+def test_a_disk_without_space_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(RunError, match=r"simulate: needs .* free; give another output folder"):
+        make("nrc_tsimage", tmp_path)
+    assert not list(tmp_path.glob("**/*.fits"))
+
+
+def test_no_member_stays_where_one_cannot_be_written(tmp_path, monkeypatch):
+    expose = Detector.expose
+
+    def full(self, timeline, exposure, start, stop, segment):
+        if segment == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return expose(self, timeline, exposure, start, stop, segment)
+
+    monkeypatch.setattr(Detector, "expose", full)
+    with pytest.raises(RunError, match=r"seg002.*_calints\.fits: cannot be written"):
+        make("nrc_tsimage", tmp_path, segments=2)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

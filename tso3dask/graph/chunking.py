@@ -6,12 +6,14 @@ streams through its range a few integrations at a time. Memory wins over chunk s
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from tso3dask.errors import InputError
+from tso3dask.values import whole_number
 
 __all__ = ["Budget", "chunk_bounds", "chunk_sizes", "make_budget", "parse_bytes"]
 
@@ -78,9 +80,9 @@ def parse_bytes(text: str | int | float | None) -> int:
     """
     if text is None:
         return DEFAULT_LIMIT
-    if isinstance(text, int | float):
+    if isinstance(text, int | float) and math.isfinite(text):
         return int(text)
-    plain = text.strip().lower().removesuffix("b")
+    plain = str(text).strip().lower().removesuffix("b")
     base = plain.removesuffix("i")
     unit = base[-1:] if base[-1:].isalpha() else ""
     try:
@@ -185,9 +187,7 @@ def make_budget(
     """
     beyond = max(0, held - int(HELD_SHARE * default_limit))
     limit = default_limit + beyond if memory_limit is None else parse_bytes(memory_limit)
-    wanted = workers if workers else _cores()
-    if wanted < 1:
-        raise InputError(f"workers is {workers}; expected at least 1")
+    wanted = _cores() if workers is None else whole_number("workers", workers)
     least, largest = SUB_BLOCK_ROWS
     sub_block = min(max(least, SUB_BLOCK_BYTES // max(1, stored)), largest)
     while True:
@@ -246,9 +246,7 @@ def chunk_sizes(
         Chunk lengths, as equal as they can be.
     """
     if requested is not None:
-        if requested < 1:
-            raise InputError(f"chunk_integrations is {requested}; expected at least 1")
-        size = requested
+        size = whole_number("chunk_integrations", requested)
     else:
         size = max(TASK_BYTES // max(1, stored), 4 * window, -(-total // MAXIMUM_CHUNKS), 1)
         halves = -(-nints // 2)

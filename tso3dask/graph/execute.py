@@ -103,10 +103,10 @@ def connected(scheduler: Any) -> Any:
     InputError
         If it is no address, or nobody is there.
     """
-    if scheduler is None or scheduler in _LOCAL or not isinstance(scheduler, str):
+    if scheduler is None or scheduler in _LOCAL or hasattr(scheduler, "get"):
         yield scheduler
         return
-    if ":" not in scheduler:
+    if not isinstance(scheduler, str) or ":" not in scheduler:
         raise InputError(
             f"scheduler {scheduler!r} is not known; expected threads, processes, synchronous or "
             "the address of a running dask scheduler, as tcp://host:8786"

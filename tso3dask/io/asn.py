@@ -89,6 +89,8 @@ def read_association(
     if isinstance(source, Mapping):
         return _from_tree(source, None, Path.cwd())
     if not isinstance(source, (str, os.PathLike)):
+        if not isinstance(source, Iterable):
+            raise InputError(f"expected an association or calints files, got {source!r}")
         files = list(source)
         if len(files) == 1 and isinstance(files[0], (str, os.PathLike)):
             return read_association(files[0])
@@ -238,6 +240,8 @@ def _from_tree(tree: Mapping[str, Any], path: Path | None, folder: Path) -> Asso
 
 def dropped_folder(name: str, where: str) -> list[str]:
     """Note on a product name of which the folder has no effect."""
+    if not isinstance(name, str):
+        raise InputError(f"{where}: the product name must be text, got {name!r}")
     if "/" not in name and "\\" not in name:
         return []
     return [f"{where}: the product name '{name}' names a folder, which is dropped; see output_dir"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +13,13 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import InputError
+from ..io.atomic import atomic_path, check_space
+from ..values import whole_number
 from .metadata import build_model, describe_segment, exposure_root, product_name
 from .noise import EVENT_DTYPE, Chunk, Detector
 from .recipe import Recipe, Timeline, make_recipe
 from .references import write_references
-from .write import write_segment
+from .write import ARRAYS, write_segment
 
 __all__ = ["Observation", "simulate"]
 
@@ -100,6 +103,7 @@ def simulate(
     Raises
     ------
     InputError : an argument that cannot be meant, or files in the way.
+    RunError : too little space on the disk; no file stays then.
     """
     known = inspect.signature(make_recipe).parameters
     for name in arguments:
@@ -108,8 +112,8 @@ def simulate(
     recipe = make_recipe(mode, **arguments)
     if chunk_integrations is None:
         chunk_integrations = max(1, CHUNK_PIXELS // (recipe.shape[0] * recipe.shape[1]))
-    elif chunk_integrations < 1:
-        raise InputError(f"simulate: chunk_integrations must be positive, got {chunk_integrations}")
+    else:
+        whole_number("simulate: chunk_integrations", chunk_integrations)
     directory = Path(output_dir).absolute()
     asn = directory / f"{product_name(recipe)}_tso3_asn.json"
     members = _member_paths(recipe, directory)
@@ -120,20 +124,24 @@ def simulate(
     models = [build_model(recipe, d.scene.detector, d.scene.traces) for d in detectors]
     rays: list[np.ndarray] = []
     lost: list[np.ndarray] = []
-    for (exposure, index), paths in members.items():
-        for segment, path in enumerate(paths):
-            _write_member(
-                recipe,
-                detectors[index],
-                models[index],
-                timeline,
-                exposure,
-                segment,
-                path,
-                chunk_integrations,
-                rays,
-                lost,
-            )
+    arrays = len(ARRAYS) if recipe.var_flat else len(ARRAYS) - 1
+    plane = 4 * recipe.shape[0] * recipe.shape[1]
+    check_space(directory, arrays * plane * recipe.nints * len(members), "simulate")
+    with _all_or_none(flat):
+        for (exposure, index), paths in members.items():
+            for segment, path in enumerate(paths):
+                _write_member(
+                    recipe,
+                    detectors[index],
+                    models[index],
+                    timeline,
+                    exposure,
+                    segment,
+                    path,
+                    chunk_integrations,
+                    rays,
+                    lost,
+                )
     references, steps = write_references(recipe, directory)
     steps_path = directory / "steps.json"
     steps_path.write_text(json.dumps(steps, indent=1) + "\n")
@@ -185,6 +193,17 @@ def _clear(directory: Path, pattern: str, overwrite: bool) -> None:
         path.unlink()
 
 
+@contextmanager
+def _all_or_none(paths: Sequence[Path]) -> Iterator[None]:
+    """Remove the members that are written, if not all can be."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def _write_member(
     recipe: Recipe,
     detector: Detector,
@@ -208,7 +227,9 @@ def _write_member(
             lost.append(chunk.lost)
             yield start, chunk
 
-    write_segment(path, model, size, chunks())
+    model.meta.filename = path.name
+    with atomic_path(path) as part:
+        write_segment(part, model, size, chunks())
 
 
 def _write_asn(recipe: Recipe, path: Path, members: list[Path]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
+from ..values import whole_number
 from .lightcurve import transit_shape
 from .modes import Mode, get_mode
 from .soss import is_soss_frame
@@ -130,13 +131,10 @@ def _number(name: str, value: float, low: float, high: float) -> float:
 
 
 def _count(name: str, value: int, low: int = 1, high: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise InputError(
-            f"simulate: {name} must be a whole number of at least {low}, got {value!r}"
-        )
-    if high is not None and value > high:
+    number = whole_number(f"simulate: {name}", value, low)
+    if high is not None and number > high:
         raise InputError(f"simulate: {name} must be at most {high}, got {value!r}")
-    return int(value)
+    return number
 
 
 def _size(shape: tuple[int, int]) -> tuple[int, int]:

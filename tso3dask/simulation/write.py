@@ -13,7 +13,7 @@ import numpy as np
 from .metadata import DATE
 from .noise import Chunk
 
-__all__ = ["write_segment"]
+__all__ = ["ARRAYS", "write_segment"]
 
 BLOCK = 2880
 ARRAYS = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
@@ -25,7 +25,8 @@ def write_segment(path: Path, model: Any, nints: int, chunks: Iterable[tuple[int
     Parameters
     ----------
     path : file to write.
-    model : data model with one blank integration (see `metadata.build_model`).
+    model : data model with one blank integration (see `metadata.build_model`), that has the
+        file's name.
     nints : integrations of the segment.
     chunks : pairs of first integration (0-based in the segment) and pixels.
     """
@@ -44,7 +45,6 @@ def _write_frame(path: Path, model: Any, nints: int) -> dict[str, int]:
     """Write all but the pixels of the cubes; return where those of each cube start."""
     from astropy.io import fits
 
-    model.meta.filename = path.name
     buffer = io.BytesIO()
     model.to_fits(buffer)
     content = buffer.getvalue()
