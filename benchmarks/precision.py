@@ -62,7 +62,7 @@ CASES = {
     "mir_lrs-slitless": Case("mir_lrs-slitless", 600, (208, 72)),
     "nrc_tsgrism": Case("nrc_tsgrism", 400, (64, 1024)),
     "nrs_g395h": Case("nrs_g395h", 400, (32, 1024)),
-    "nrs_prism": Case("nrs_prism", 600, (32, 256)),
+    "nrs_prism": Case("nrs_prism", 600, (32, 512)),
     "nrc_tsimage": Case("nrc_tsimage", 1000, (64, 64)),
     "mir_image": Case("mir_image", 1000, (64, 72)),
     "nis_soss": Case("nis_soss", 100, (96, 2048)),

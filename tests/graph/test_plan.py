@@ -111,6 +111,11 @@ def test_text_of_a_plan(plan):
     assert str(plan) == text
 
 
+def test_text_counts_the_integrations_of_each_detector(detectors):
+    text = str(tso3.plan(detectors.asn, detectors.steps))
+    assert "4 members, 80 integrations (40 NRS1, 40 NRS2) of 12x40" in text
+
+
 def test_markup_of_a_plan_escapes_what_files_say(spectra, copy_of, no_pixels):
     ours = copy_of(spectra)
     for path in ours.members:

@@ -33,6 +33,14 @@ def _mode_text(plan: Outline) -> str:
     return ", ".join([text, *(step for product, step in own.items() if product in plan.products)])
 
 
+def _by_detector(plan: Outline) -> str:
+    """Return how many integrations each detector has, where there are several."""
+    found: Counter[str] = Counter()
+    for member in plan.members:
+        found[member.segment.detector] += member.segment.nints
+    return f" ({', '.join(f'{n:,} {name}' for name, n in found.items())})" if len(found) > 1 else ""
+
+
 def plan_rows(plan: Outline) -> list[tuple[str, str]]:
     """Facts about a plan as (label, text)."""
     first = plan.observation.first
@@ -53,8 +61,8 @@ def plan_rows(plan: Outline) -> list[tuple[str, str]]:
         ("mode", f"{plan.observation.exp_type}, {_mode_text(plan)}"),
         (
             "input",
-            f"{counted(len(plan.members), 'member')}, {counted(plan.nints, 'integration')} of "
-            f"{first.ny}x{first.nx}, "
+            f"{counted(len(plan.members), 'member')}, {counted(plan.nints, 'integration')}"
+            f"{_by_detector(plan)} of {first.ny}x{first.nx}, "
             f"{format_bytes(stored)} of pixels",
         ),
     ]

@@ -286,7 +286,7 @@ def combined_grid(
         if not converged:
             notes.append(
                 f"wavelength grid {part[0]:.3f}-{part[-1]:.3f} um: relative tolerance {rtol:g}"
-                f" not reached with {sizes[index]} points"
+                f" not reached with {sizes[index]} points; soss_max_grid_size bounds them"
             )
     return np.unique(np.concatenate(parts)), notes
 
