@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tso3dask.errors import InputError
 from tso3dask.ops import _kernels
-from tso3dask.ops.median_network import OUTPUTS, median_program
+from tso3dask.ops.median_network import OUTPUTS, median_program, sorting_pairs
 from tso3dask.ops.medians import Window, nanmedian_image, rolling_median
 
 WIDTHS = (2, 3, 4, 5, 8, 9, 12, 24, 25, 31)
@@ -266,6 +266,19 @@ class TestNanmedianImage:
     def test_two_middle_values_are_averaged_in_float32(self):
         sci = np.array([1, 1 + 2**-23, np.nan], np.float32).reshape(3, 1, 1)
         assert nanmedian_image(sci)[0, 0] == np.float32(1)
+
+    @pytest.mark.parametrize("count", range(13))
+    def test_pairs_sort_any_order(self, count):
+        """A network that sorts all zeros and ones sorts everything (Knuth, theorem 5.3.4Z)."""
+        values = np.arange(1 << count)[:, None] >> np.arange(count) & 1
+        for low, high in sorting_pairs(count):
+            assert low < high
+            values[:, [low, high]] = np.sort(values[:, [low, high]], axis=1)
+        assert (np.diff(values, axis=1) >= 0).all()
+
+    def test_many_integrations(self):
+        sci = random_cube(6, (300, 3, 50))
+        np.testing.assert_array_equal(nanmedian_image(sci), np.nanmedian(sci, axis=0))
 
     def test_tiles_make_the_image(self):
         sci = random_cube(5, (7, 10, 33))

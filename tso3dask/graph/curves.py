@@ -38,6 +38,9 @@ __all__ = [
 SAMPLE = 32
 """Integrations of which weights are made."""
 
+SAMPLE_TASK = 8
+"""Integrations of the sample that a task extracts."""
+
 AnyOutline = TypeVar("AnyOutline", bound="Outline")
 
 Key = tuple[str, int]
@@ -163,7 +166,25 @@ def _sample(plan: Outline, member: Member, rows: Sequence[int]) -> tuple[dict[An
 
         return sample_tasks(plan, member, rows)
     name = f"sample-{member.label}-{tokenize(plan.token, rows)[:16]}"
-    return {name: (sampled_spectra, _job(plan, member), rows)}, name
+    job = _job(plan, member)
+    parts = {
+        f"{name}-{first}": (sampled_spectra, job, rows[first : first + SAMPLE_TASK])
+        for first in range(0, max(len(rows), 1), SAMPLE_TASK)
+    }
+    return {**parts, name: (_joined, list(parts))}, name
+
+
+def _joined(
+    parts: Sequence[dict[int, tuple[np.ndarray, np.ndarray]]],
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Task: what several tasks have extracted, in order."""
+    return {
+        order: (
+            np.concatenate([part[order][0] for part in parts]),
+            np.concatenate([part[order][1] for part in parts]),
+        )
+        for order in parts[0]
+    }
 
 
 def spread(lengths: Sequence[int]) -> list[tuple[int, ...]]:

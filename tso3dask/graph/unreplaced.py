@@ -14,7 +14,7 @@ _ESTIMATED = np.uint32(FLAG_VALUES["FLUX_ESTIMATED"])
 
 
 def unreplaced(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Cubes with NaN in place of estimates; those that hold none are the same arrays.
+    """SCI with NaN in place of estimates, alone: errors of that curve are not asked for.
 
     Parameters
     ----------
@@ -22,4 +22,4 @@ def unreplaced(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         Cubes ``(integration, y, x)``, ``sci`` and ``dq`` among them.
     """
     sci = np.where(arrays["dq"] & _ESTIMATED, np.float32(np.nan), arrays["sci"])
-    return {**arrays, "sci": sci}
+    return {"sci": sci}

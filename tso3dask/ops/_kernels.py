@@ -14,7 +14,7 @@ from typing import Any
 from tso3dask.ops import median_network
 from tso3dask.ops.median_network import OUTPUTS
 
-__all__ = ["MAX_NETWORK_WIDTH", "PITCH", "TAIL", "TILE", "kernel", "scratch_words"]
+__all__ = ["MAX_NETWORK_WIDTH", "PITCH", "PLANE", "TAIL", "TILE", "kernel", "scratch_words"]
 
 TILE = 1024
 """Pixels in a tile."""
@@ -24,6 +24,9 @@ PITCH = TILE + 16
 
 TAIL = 16
 """Words kept for each array when a tile's last pixels do not fill a vector."""
+
+PLANE = 128
+"""Neighbouring pixels that are sorted side by side; a multiple of the lanes of a vector."""
 
 MAX_NETWORK_WIDTH = 255
 """Widest window given to a median network; a wider one takes several seconds to compile."""

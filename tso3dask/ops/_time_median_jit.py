@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 
 from tso3dask.ops._jit import helper
-from tso3dask.ops._vector_jit import LANES, copy_words, count_below, key_value, ordered_key
+from tso3dask.ops._kernels import PLANE
+from tso3dask.ops._vector_jit import copy_words, key_value, ordered_key
 
-__all__ = ["PLANE", "make_image", "make_wide"]
+__all__ = ["make_image", "make_wide"]
 
 Made = tuple[Callable[..., None], str]
-
-PLANE = 16
-"""Neighbouring pixels whose keys lie together; a multiple of the lanes of a vector."""
 
 
 @helper
@@ -107,63 +105,33 @@ def make_wide(stamp: int) -> Made:
 def _load_keys(source: int, step: int, n: int, keys: Any, values: Any, at: int, valid: Any) -> None:
     """Fill the keys of a tile, and count the values that are not NaN."""
     valid[:] = 0
-    for i in range(keys.shape[1]):
-        copy_words(at, source + i * step, n)
-        for plane in range(keys.shape[0]):
-            for j in range(PLANE):
-                value = values[plane * PLANE + j]
-                keys[plane, i, j] = ordered_key(value)
-                valid[plane * PLANE + j] += np.int32(value == value)
-
-
-@helper
-def _bisect(keys: Any, keys_at: int, valid: Any, found: Any, trial: Any, trial_at: int) -> None:
-    """Build the lower middle key of each pixel of a plane from its highest bit down.
-
-    A bit is set if no more keys are smaller than the value that has it than the rank allows. At
-    the end the counts behind `trial` are those of the keys up to and with the one found.
-    """
-    found[:] = 0
-    for bit in range(31, -1, -1):
-        for j in range(PLANE):
-            trial[j] = found[j] | np.uint32(1 << bit)
-        count_below(keys_at, keys.shape[0], trial_at, PLANE, LANES)
-        for j in range(PLANE):
-            if np.int64(trial[PLANE + j]) <= (valid[j] - 1) // 2:
-                found[j] = trial[j]
-    for j in range(PLANE):
-        trial[j] = found[j] + np.uint32(1)
-    count_below(keys_at, keys.shape[0], trial_at, PLANE, LANES)
-
-
-@helper
-def _image_values(keys: Any, valid: Any, found: Any, trial: Any, out: Any) -> None:
-    """Turn the lower middle keys of a plane into medians, averaging two middle values.
-
-    `trial` has the number of keys up to and with the lower middle one as `_bisect` leaves it.
-    """
-    after = trial[:PLANE]
-    after[:] = np.uint32(0xFFFFFFFF)
     for i in range(keys.shape[0]):
+        copy_words(at, source + i * step, n)
         row = keys[i]
         for j in range(PLANE):
-            after[j] = row[j] if found[j] < row[j] < after[j] else after[j]
-    for j in range(out.size):
-        low = key_value(found[j])
-        if valid[j] == 0:
-            out[j] = np.nan
-        elif valid[j] % 2 == 1 or np.int64(trial[PLANE + j]) > valid[j] // 2:
-            out[j] = low
-        else:
-            out[j] = np.float32(low + key_value(after[j])) * np.float32(0.5)
+            row[j] = ordered_key(values[j])
+            valid[j] += np.int32(values[j] == values[j])
+
+
+@helper
+def _sort(keys: Any, pairs: Any) -> None:
+    """Sort the keys of each pixel of a tile, which puts NaN last."""
+    for k in range(pairs.shape[0]):
+        low = keys[pairs[k, 0]]
+        high = keys[pairs[k, 1]]
+        for j in range(PLANE):
+            one = low[j]
+            two = high[j]
+            low[j] = one if one < two else two
+            high[j] = two if one < two else one
 
 
 def make_image(stamp: int) -> Made:
     """Make the kernel of the median over time of the values that are not NaN.
 
-    In the kernel, `keys` is (plane, integration, pixel) of a tile and `values` (pixel) of one
-    integration of it; arguments ending in ``_at`` are addresses of the arrays before them. `trial`
-    has PLANE values to try, and then as many counts.
+    In the kernel, `source` is the address of the first integration and `step` the bytes from one to
+    the next. `keys` is (integration, pixel) of a tile of PLANE pixels and `values` one integration
+    of it, `values_at` its address; `pairs` sorts the integrations.
     """
 
     def image(
@@ -171,29 +139,27 @@ def make_image(stamp: int) -> Made:
         step: int,
         out: Any,
         keys: Any,
-        keys_at: int,
         values: Any,
         values_at: int,
-        trial: Any,
-        trial_at: int,
         valid: Any,
-        found: Any,
+        pairs: Any,
     ) -> None:
         if stamp < 0:
             return
-        tile = keys.shape[0] * PLANE
-        for p0 in range(0, out.size, tile):
-            n = min(tile, out.size - p0)
+        for p0 in range(0, out.size, PLANE):
+            n = min(PLANE, out.size - p0)
             _load_keys(source + 4 * p0, step, n, keys, values, values_at, valid)
-            for plane in range(-(-n // PLANE)):
-                q0 = plane * PLANE
-                count = valid[q0 : q0 + PLANE]
-                at = keys_at + 4 * q0 * keys.shape[1]
-                _bisect(keys[plane], at, count, found, trial, trial_at)
-                part = out[p0 + q0 : p0 + min(q0 + PLANE, n)]
-                _image_values(keys[plane], count, found, trial, part)
+            _sort(keys, pairs)
+            for j in range(n):
+                count = valid[j]
+                if count == 0:
+                    out[p0 + j] = np.nan
+                    continue
+                level = key_value(keys[(count - 1) // 2, j])
+                if count % 2 == 0:
+                    level = np.float32(level + key_value(keys[count // 2, j])) * np.float32(0.5)
+                out[p0 + j] = level
 
     return image, (
-        "void(int64,int64,float32[::1],uint32[:,:,::1],int64,float32[::1],int64,uint32[::1],int64,"
-        "int32[::1],uint32[::1])"
+        "void(int64,int64,float32[::1],uint32[:,::1],float32[::1],int64,int32[::1],int64[:,::1])"
     )

@@ -29,7 +29,6 @@ __all__ = [
     "Emitter",
     "Signature",
     "copy_words",
-    "count_below",
     "flag_lanes",
     "intrinsic",
     "key_value",
@@ -208,42 +207,6 @@ def key_value(typingctx: Any, key: Any) -> Signature:
         return builder.bitcast(builder.xor(args[0], flip), F32)
 
     return types.float32(types.uint32), codegen
-
-
-@intrinsic(prefer_literal=True)
-def count_below(
-    typingctx: Any,
-    keys: Any,
-    rows: Any,
-    trial: Any,
-    plane: Any,
-    lanes: Any,
-) -> Signature:
-    """Count for each of `plane` pixels the keys, one in each row, that are less than its trial.
-
-    `keys` holds rows of `plane` unsigned integers, `trial` one row and behind it the counts.
-    """
-    literal = literals(plane, lanes)
-    if literal is None:
-        return None
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        assert literal is not None
-        emit = Emitter(builder, literal[1])
-        starts = range(0, 4 * literal[0], 4 * literal[1])
-        limits = [emit.load(emit.words, args[2], start) for start in starts]
-        totals = [cgutils.alloca_once_value(builder, emit.constant(emit.words, 0)) for _ in starts]
-        with cgutils.for_range(builder, args[1]) as loop:
-            row = builder.add(args[0], builder.mul(loop.index, I64(4 * literal[0])))
-            for start, limit, total in zip(starts, limits, totals, strict=True):
-                below = builder.icmp_unsigned("<", emit.load(emit.words, row, start), limit)
-                more = builder.sub(builder.load(total), builder.sext(below, emit.words))
-                builder.store(more, total)
-        for start, total in zip(starts, totals, strict=True):
-            emit.store(builder.load(total), args[2], 4 * literal[0] + start)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3, plane, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)

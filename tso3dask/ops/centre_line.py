@@ -104,8 +104,13 @@ def trace_of(
     light = np.where(region & np.isfinite(image), np.maximum(image, 0.0), 0.0).astype(float)
     if dispaxis != HORIZONTAL:
         light = light.T
-    across = np.arange(light.shape[0], dtype=float)[:, np.newaxis]
+    bright = np.flatnonzero(light.any(axis=1))
+    if not bright.size:
+        return None
+    rows = slice(bright[0], bright[-1] + 1)
+    across = np.arange(light.shape[0], dtype=float)[rows, np.newaxis]
     along = np.arange(light.shape[1], dtype=float)
+    light = light[rows]
     total = light.sum(axis=0)
     lit = total > 0
     if lit.sum() < order + 2:

@@ -14,7 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["OUTPUTS", "Node", "Program", "median_program"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["OUTPUTS", "Node", "Program", "median_program", "sorting_pairs"]
 
 OUTPUTS = 8
 """Windows whose medians kernels compute together, of any width."""
@@ -174,3 +177,36 @@ def _needed(nodes: list[Node], results: list[int]) -> tuple[tuple[Node, ...], di
         row = node.kind == "row"
         kept.append(node if row else Node(node.kind, moved[node.left], moved[node.right]))
     return tuple(kept), moved
+
+
+@lru_cache(maxsize=32)
+def sorting_pairs(count: int) -> npt.NDArray[np.int64]:
+    """Places to be compared, and exchanged if need be, one pair after the other, to sort.
+
+    This is Batcher's exchange of merges for any number of values (D. E. Knuth, "The Art of Computer
+    Programming", volume 3, section 5.2.2, algorithm M).
+
+    Parameters
+    ----------
+    count : int
+        Number of values.
+
+    Returns
+    -------
+    (pair, 2) ndarray
+        The smaller place first, which takes the smaller value.
+    """
+    pairs = [np.empty((0, 2), np.int64)]
+    highest = 1 << max(count - 1, 1).bit_length() - 1
+    length = highest
+    while count > 1 and length:
+        step, rest, distance = highest, 0, length
+        while True:
+            first = np.arange(count - distance)
+            first = first[first & length == rest]
+            pairs.append(np.stack([first, first + distance], axis=1))
+            if step == length:
+                break
+            distance, step, rest = step - length, step >> 1, length
+        length >>= 1
+    return np.concatenate(pairs)

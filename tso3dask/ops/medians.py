@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tso3dask.errors import InputError
-from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, kernel, scratch_words
+from tso3dask.ops._kernels import MAX_NETWORK_WIDTH, PITCH, PLANE, kernel, scratch_words
 from tso3dask.ops.blocks import address, require, row_table, scratch
-from tso3dask.ops.median_network import OUTPUTS
+from tso3dask.ops.median_network import OUTPUTS, sorting_pairs
 
 __all__ = ["Window", "check_rows", "nanmedian_image", "rolling_median", "wide_median"]
 
@@ -234,21 +234,15 @@ def nanmedian_image(
     out = require("out", out, np.float32, sci.shape[1:], output=True)
     if out.size == 0:
         return out
-    planes, plane = 4, 16
-    keys = np.empty((planes, sci.shape[0], plane), np.uint32)
-    values = np.zeros(planes * plane, np.float32)
-    trial = np.empty(2 * plane, np.uint32)
+    values = np.zeros(PLANE, np.float32)
     kernel("image")(
         address(sci),
         sci.strides[0],
         out.reshape(-1),
-        keys,
-        address(keys),
+        np.empty((sci.shape[0], PLANE), np.uint32),
         values,
         address(values),
-        trial,
-        address(trial),
-        np.empty(planes * plane, np.int32),
-        np.empty(plane, np.uint32),
+        np.empty(PLANE, np.int32),
+        sorting_pairs(sci.shape[0]),
     )
     return out

@@ -49,6 +49,9 @@ FEW_ROWS = 4
 TRACE_COLUMNS = 64
 """Columns of a trace for each degree of the polynomial that it follows, up to the seventh."""
 
+STENCIL = 8
+"""Pixels on each side that derivatives may depend on."""
+
 FEWEST = 4
 """Integrations that a scatter in time is taken of at least."""
 
@@ -81,21 +84,26 @@ def _with_gradients(model: ExposureModel, count: int) -> ExposureModel:
     typical = float(np.nanmedian(variance)) if np.isfinite(variance).any() else 0.0
     error = np.sqrt(np.nan_to_num(variance, nan=typical) * (np.pi / 2 / count))
     floor = np.maximum(_SURE * error, np.finfo(np.float32).tiny)
+    cut = tuple(_surroundings(np.asarray(near.any(axis=1 - axis))) for axis in (0, 1))
     images: dict[str, Any] = {"curvature": np.zeros(model.image.shape)}
     for axis, name in enumerate(("gradient_y", "gradient_x")):
         if model.dispaxis != 2 - axis:
-            first, second = derivatives(model.image, floor, axis)
-            images[name] = -first
-            images["curvature"] += second / 2
+            first, second = derivatives(model.image[cut], floor[cut], axis)
+            images[name] = np.zeros(model.image.shape)
+            images[name][cut] = -first
+            images["curvature"][cut] += second / 2
     if model.dispaxis:
         images |= _along_dispersion(model, images)
-    cut = {name: np.where(near, v, 0).astype(np.float32) for name, v in images.items()}
-    return replace(
-        model,
-        gradient_y=cut["gradient_y"],
-        gradient_x=cut["gradient_x"],
-        curvature=cut["curvature"],
-    )
+    images = {name: np.where(near, v, 0).astype(np.float32) for name, v in images.items()}
+    return replace(model, **images)
+
+
+def _surroundings(wanted: npt.NDArray[np.bool_]) -> slice:
+    """Slice of an axis with what is wanted and what derivatives there depend on."""
+    found = np.flatnonzero(wanted)
+    if not found.size:
+        return slice(0, 0)
+    return slice(max(0, int(found[0]) - STENCIL), int(found[-1]) + STENCIL + 1)
 
 
 def _along_dispersion(model: ExposureModel, across: dict[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _trace(
     block = max(1, min(_BLOCK, along // 12))
     edges = np.arange(0, along, block)
     with np.errstate(all="ignore"):
-        blocks = np.array([_nanmedian(signal[:, x : x + block]) for x in edges]).T
+        blocks = _block_medians(signal, block)
     lowest, low, middle = _low_levels(blocks)
     blocks = np.nan_to_num(blocks - low)
     places = edges + (np.minimum(edges + block, along) - 1 - edges) / 2
@@ -141,11 +141,22 @@ def _low_levels(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Calibration makes background and noise differ along the dispersion.
     """
-    import warnings
+    values = np.sort(blocks, axis=0)  # NaN last
+    known = np.maximum(np.count_nonzero(np.isfinite(values), axis=0), 1)
+    place = np.array([0.1, 0.25, 0.5])[:, None] * (known - 1)
+    below = place.astype(int)
+    one, two = (
+        np.take_along_axis(values, np.minimum(at, known - 1), axis=0) for at in (below, below + 1)
+    )
+    return np.nan_to_num(one + (two - one) * (place - below))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nan_to_num(np.nanquantile(blocks, (0.1, 0.25, 0.5), axis=0))
+
+def _block_medians(signal: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float64]:
+    """Medians of the values that are known, row by row, of blocks of columns, (row, block)."""
+    rows, columns = signal.shape
+    missing = ((0, 0), (0, -columns % block))
+    padded = np.pad(signal, missing, constant_values=np.nan)
+    return _nanmedian(padded.reshape(rows, -1, block))
 
 
 def _column_light(
@@ -169,11 +180,13 @@ def _ends(bright: npt.NDArray[np.bool_], seen: tuple[int, int], block: int) -> t
 
 
 def _nanmedian(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmedian(values, axis=-1))
+    """Medians along the last axis of the values that are known, NaN where there is none."""
+    ordered = np.sort(values, axis=-1)  # NaN last
+    known = np.maximum(np.count_nonzero(~np.isnan(ordered), axis=-1), 1)[..., None]
+    low, high = (
+        np.take_along_axis(ordered, at, axis=-1)[..., 0] for at in ((known - 1) // 2, known // 2)
+    )
+    return np.asarray(np.where(low == high, low, (low + high) / 2))
 
 
 def _follow(
