@@ -1,6 +1,7 @@
 """Time whole runs in new processes: tso3dask, a copy of the input, and jwst where there is one.
 
     python benchmarks/pipeline.py --cases mir_lrs-slitless:300 --memory-case nrs_prism:160
+    python benchmarks/pipeline.py --no-jwst --recipe precise --page docs/light-curves.md
 
 A case is a mode of the simulator, the number of integrations and, for small trials, the size of
 the array: ``MODE:INTEGRATIONS[:NYxNX]``. Observations and products are written to a temporary
@@ -26,10 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import Figure, Report, options, ratios, summary
+from _common import Figure, Report, options, put_in_page, ratios, summary
 
 HERE = Path(__file__).parent
 TSO3DASK = (sys.executable, "-m", "tso3dask")
+PAGE_MARKS = ("<!-- table of benchmarks/pipeline.py -->\n", "<!-- end of what it costs -->\n")
 CASES = ("mir_lrs-slitless:300", "nrc_tsimage:2000", "nrc_tsgrism:32")
 
 
@@ -185,17 +187,36 @@ def run_ratios(figures: dict[str, Figure]) -> dict[str, float]:
     peer = ("jwst", "tso3dask")
     floor = [("tso3dask", "cp"), ("jwst", "cp")]
     written = ("flag and write", "cp")
+    recipe = ("recipe", "tso3dask")
     extracted = ("jwst, extract_1d", "extract and write")
     by_worker = ("flag and write, one worker", "flag and write")
     return (
-        ratios(figures, [*floor, written, by_worker, peer], "min")
+        ratios(figures, [*floor, written, by_worker, recipe, peer], "min")
         | ratios(
             figures,
-            [("tso3dask", "cp"), written, extracted, ("recipe", "tso3dask"), peer],
+            [("tso3dask", "cp"), written, extracted, recipe, peer],
             "cpu",
         )
-        | ratios(figures, [("recipe", "tso3dask"), peer], "peak_mb")
+        | ratios(figures, [recipe, peer], "peak_mb")
     )
+
+
+def recipe_table(cases: Sequence[dict[str, Any]]) -> str:
+    """What a recipe costs beside the defaults, as a table of a page."""
+    lines = [
+        "",
+        "| observation | input, GB | defaults, s | recipe, s | wall | CPU | peaks, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for case in cases:
+        plain, recipe = case["figures"]["tso3dask"], case["figures"]["recipe"]
+        wall, cpu = (case["ratios"][f"recipe / tso3dask, {kind}"] for kind in ("wall", "CPU"))
+        lines.append(
+            f"| {case['case']} | {case['input_mb'] / 1000:.2f} | {plain['min']:.1f}"
+            f" | {recipe['min']:.1f} | {wall:.2f} | {cpu:.2f}"
+            f" | {plain['peak_mb']:.0f}, {recipe['peak_mb']:.0f} |"
+        )
+    return "\n".join([*lines, "", ""])
 
 
 def memory(case: Case, work: Path, kernels: Path | None) -> dict[str, Any]:
@@ -228,6 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--alone", nargs="*", type=Case.parse, default=[], help="cases that jwst is left out of"
     )
     parser.add_argument("--recipe", help="also run each case with this recipe")
+    parser.add_argument("--page", type=Path, help="page for a table of what the recipe costs")
     parser.add_argument("--memory-case", type=Case.parse, help="also run it at 1x and 8x")
     parser.add_argument("--jwst-python", type=Path, help="Python that has jwst (this one)")
     parser.add_argument("--no-jwst", action="store_true", help="leave jwst out")
@@ -255,6 +277,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found = memory(args.memory_case, work, kernels)
             report.add(f"memory, {args.memory_case}", **found)
     report.write()
+    if args.page and args.recipe:
+        put_in_page(args.page, PAGE_MARKS, recipe_table(report.content["cases"]))
 
 
 def first_run(case: Case, work: Path, kernels: Path) -> dict[str, Figure]:

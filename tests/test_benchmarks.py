@@ -157,12 +157,16 @@ def test_targets(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_whole_run_with_a_recipe(run):
+def test_whole_run_with_a_recipe(run, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table of benchmarks/pipeline.py -->\n<!-- end of what it costs -->\n")
     words = ["--cases", TINY, "--no-warm-up", "--no-jwst", "--recipe", "precise"]
-    (case,) = run("pipeline", *words)["cases"]
+    (case,) = run("pipeline", *words, "--page", str(page))["cases"]
     assert case["recipe"] == "precise"
     assert case["figures"]["recipe"]["cpu"] != case["figures"]["tso3dask"]["cpu"]
-    assert case["ratios"].keys() >= {"recipe / tso3dask, CPU", "recipe / tso3dask, peak"}
+    kinds = ("wall", "CPU", "peak")
+    assert case["ratios"].keys() >= {f"recipe / tso3dask, {kind}" for kind in kinds}
+    assert f"| {case['case']} | 0.00 |" in page.read_text()
 
 
 @pytest.mark.slow
