@@ -292,7 +292,7 @@ def test_quicklook_of_a_spectroscopic_run(monkeypatch):
             "white": np.ones(nints),
             "n_outliers": np.ones(nints, int),
             "bins": unique,
-            "bin_count": count.astype(float),
+            "bin_count": np.repeat(count[:, None], 4, axis=1),
             "bin_sum": count[:, None] * np.array([1.0, 2.0, 3.0, 4.0]),
         }
 
@@ -312,5 +312,8 @@ def test_quicklook_of_a_spectroscopic_run(monkeypatch):
     np.testing.assert_array_equal(channel.spectra_edges, [0, 2, 4, 6, 7])
     np.testing.assert_allclose(channel.spectra, np.tile([1.0, 2.0, 3.0, 4.0], (4, 1)))
     np.testing.assert_allclose(channel.flagged, 0.1)
+    result.rows[1]["bin_count"][-1] = 0  # the last integrations have no flux
+    (channel,) = quicklook_of(plan, result).channels
+    assert np.isnan(channel.spectra[-1]).all() and np.isfinite(channel.spectra[:-1]).all()
     result.rows = []
     assert quicklook_of(plan, result) is None

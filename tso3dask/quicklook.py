@@ -223,8 +223,8 @@ def _add_spectra(channel: Channel, spectra: list[Any], rows: list[dict[str, Arra
     if not kept or not wavelength.size:
         return
     bins = np.concatenate([row["bins"] for row in kept])
-    count = np.zeros(int(bins.max()) + 1)
-    total = np.zeros((len(count), kept[0]["bin_sum"].shape[1]))
+    total = np.zeros((int(bins.max()) + 1, kept[0]["bin_sum"].shape[1]))
+    count = np.zeros(total.shape, np.int64)
     for row in kept:
         np.add.at(count, row["bins"], row["bin_count"])
         np.add.at(total, row["bins"], row["bin_sum"])
@@ -233,7 +233,7 @@ def _add_spectra(channel: Channel, spectra: list[Any], rows: list[dict[str, Arra
     rows_of_bin = max(1, -(-len(channel.flux) // DYNAMIC_BINS))
     edges = np.minimum(np.arange(len(count) + 1) * rows_of_bin, len(channel.flux))
     spectra = np.full(total.shape, np.nan)
-    np.divide(total, count[:, None], out=spectra, where=count[:, None] > 0)
+    np.divide(total, count, out=spectra, where=count > 0)
     columns = np.linspace(0, wavelength.size, total.shape[1] + 1).astype(int)
     channel.spectra, channel.spectra_edges = spectra, edges
     channel.wavelength = bin_rows(np.asarray(wavelength, dtype=float), columns)

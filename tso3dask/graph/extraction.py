@@ -112,7 +112,7 @@ class DynamicSpectrum:
         self._first = (first_row + a) // bin_rows
         last = (first_row + b - 1) // bin_rows
         self._sum = np.zeros((last - self._first + 1, self._edges.size))
-        self._count = np.zeros(last - self._first + 1)
+        self._count = np.zeros(self._sum.shape, np.int32)
 
     @classmethod
     def of(cls, job: SpectrumJob, a: int, b: int) -> DynamicSpectrum:
@@ -121,17 +121,19 @@ class DynamicSpectrum:
         return cls(job.setup.wavelength.size, job.first_row, job.bin_rows, a, b)
 
     def add(self, first: int, flux: np.ndarray) -> None:
-        """Add the spectra of integrations from ``first`` on."""
-        binned = np.add.reduceat(np.nan_to_num(flux), self._edges, axis=1)
+        """Add the spectra of integrations from ``first`` on; what has no flux is left out."""
+        finite = np.isfinite(flux)
+        binned = np.add.reduceat(np.where(finite, flux, 0.0), self._edges, axis=1)
+        count = np.add.reduceat(finite, self._edges, axis=1, dtype=np.int32)
         place = (self._first_row + first + np.arange(len(flux))) // self._bin_rows
         np.add.at(self._sum, place - self._first, binned)
-        np.add.at(self._count, place - self._first, 1)
+        np.add.at(self._count, place - self._first, count)
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Sums and counts, with the numbers of their bins in time."""
+        """Sums and counts ``(bin, column)``, with the numbers of their bins in time."""
         return {
             "bins": np.arange(self._first, self._first + len(self._count)),
-            "bin_sum": self._sum,
+            "bin_sum": self._sum.astype(np.float32),
             "bin_count": self._count,
         }
 
