@@ -181,6 +181,12 @@ def test_the_pipeline_class_takes_a_recipe(own, spectra, tmp_path):
         (None, "about = 'mine'", r"mine.toml: sets no parameter; expected .*, found 'about'$"),
         (None, "about = 'a'\n[every.photom]\n[imaging]", r"found 'about' and an empty .every"),
         (None, "[all.photom]\nskip = true", "unknown section 'all'"),
+        (
+            None,
+            "[every.white_light]\npost_hooks = ['os.system']",
+            r"mine.toml, \[every\]: white_light.post_hooks: hooks are not taken from files; give",
+        ),
+        (None, "[every.photom]\npre_hooks = 'no.such'", "photom.pre_hooks: hooks are not taken"),
         (None, "[every.photom]\nskop = true", r"\[every\]: step 'photom' has no parameter 'skop'"),
     ],
 )

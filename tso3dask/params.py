@@ -12,7 +12,7 @@ from typing import Any
 from tso3dask.config import NOT_APPLICABLE, STEPS, nearest, parameters_of
 from tso3dask.errors import InputError
 
-__all__ = ["ParameterFile", "expand_steps", "merge_steps", "read_parameter_file"]
+__all__ = ["ParameterFile", "expand_steps", "merge_steps", "read_parameter_file", "refuse_hooks"]
 
 _PIPELINE_DEFAULTS: dict[str, Any] = {
     "pre_hooks": [],
@@ -79,18 +79,31 @@ def read_parameter_file(path: str | os.PathLike[str]) -> ParameterFile:
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: expected a dictionary of steps, got {type(tree).__name__}")
     steps, pipeline = _split(tree, path)
-    _refuse_hooks(steps, path)
+    refuse_hooks(steps, path)
     steps = expand_steps(steps, path.parent, origin=str(path))
     return ParameterFile(path, steps, _pipeline_parameters(pipeline, path))
 
 
-def _refuse_hooks(steps: Mapping[str, Any], path: Path) -> None:
-    """Refuse code that a file names: it comes from the command line or from Python alone."""
+def refuse_hooks(steps: Mapping[str, Any], origin: str | Path) -> None:
+    """Refuse code that a file names: it comes from the command line or from Python alone.
+
+    Parameters
+    ----------
+    steps : mapping
+        ``{step: {parameter: value}}``.
+    origin : str or Path
+        What the error calls the file.
+
+    Raises
+    ------
+    InputError
+        If a step has hooks.
+    """
     for step, values in steps.items():
         for name in ("pre_hooks", "post_hooks"):
             if isinstance(values, Mapping) and values.get(name) not in (None, "", [], (), "[]"):
                 raise InputError(
-                    f"{path}: {step}.{name}: hooks are not taken from files; give them on the "
+                    f"{origin}: {step}.{name}: hooks are not taken from files; give them on the "
                     f"command line (--steps.{step}.{name}=module.function) or in Python"
                 )
 
@@ -143,7 +156,7 @@ def _step_file(path: str, step: str) -> dict[str, Any]:
         raise InputError(f"{path}: holds no parameters of step '{step}'")
     if "config_file" in own:
         raise InputError(f"{path}: a config_file may not name another one")
-    _refuse_hooks({step: own}, file)
+    refuse_hooks({step: own}, file)
     return expand_steps({step: own}, file.parent, origin=str(file))[step]
 
 

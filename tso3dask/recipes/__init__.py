@@ -21,7 +21,7 @@ from typing import Any
 
 from tso3dask.config import PipelineParameters, nearest, parse_steps
 from tso3dask.errors import InputError
-from tso3dask.params import merge_steps
+from tso3dask.params import merge_steps, refuse_hooks
 
 __all__ = ["SECTIONS", "Recipe", "over_recipe", "read_recipe", "recipe_names", "sections_of"]
 
@@ -132,6 +132,7 @@ def read_recipe(name: str) -> Recipe:
                 f"recipe {text}: unknown section '{section}'.{nearest(section, list(SECTIONS))} "
                 f"Known: {', '.join(SECTIONS)}"
             )
+        refuse_hooks(steps, f"recipe {text}, [{section}]")  # before their modules are imported
         try:
             parse_steps(steps)
         except InputError as error:
