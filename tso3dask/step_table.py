@@ -369,14 +369,13 @@ class OwnTable(StepParameters):
     added: ClassVar[bool] = True
 
     skip: bool = _own("boolean", True, "leave this step out")
-    save_results: bool = _p("boolean", False, "the table is a product", _NO)
-    output_file: str | None = _p("file", None, "name of the table", _NO)
-    output_dir: str | None = _p("file", None, "folder of the table", _NO)
+    save_results: bool = _p("boolean", False, "of the step alone: write the table", _NO)
+    output_file: str | None = _p("file", None, "of the step alone: name of the table", _NO)
+    output_dir: str | None = _p("file", None, "of the step alone: folder of the table", _NO)
     output_ext: str = _p("string", ".ecsv", "file type of the table", _NO)
     output_use_model: bool = _p("boolean", False, "name the table as its input", _NO)
     output_use_index: bool = _p("boolean", True, "number tables", _NO)
     search_output_file: bool = _p("boolean", True, "name the table as the product", _NO)
-    suffix: str | None = _p("string", None, "suffix of the table", _NO)
     pre_hooks: tuple[Any, ...] = _p("hooks", (), "functions run before the step", _NOT_YET)
     post_hooks: tuple[Any, ...] = _p("hooks", (), "functions run after the step", _NOT_YET)
 
@@ -388,6 +387,7 @@ class LightCurveParameters(OwnTable):
     step: ClassVar[str] = "light_curves"
     class_name: ClassVar[str] = "LightCurvesStep"
 
+    suffix: str | None = _p("string", "speclc", "of the step alone: suffix of the table", _NO)
     edges: str | None = _own(
         "numbers", None, "edges of the channels in rising order, um", size=(2, 10_000)
     )
@@ -408,6 +408,8 @@ class Regressors(OwnTable):
 
     step: ClassVar[str] = "regressors"
     class_name: ClassVar[str] = "RegressorsStep"
+
+    suffix: str | None = _p("string", "regressors", "of the step alone: suffix of the table", _NO)
 
 
 _CLASSES: tuple[type[StepParameters], ...] = (

@@ -19,7 +19,7 @@ from tso3dask import (
     TSOPhotometryStep,
     WhiteLightStep,
 )
-from tso3dask.drop_in import AdaptiveTraceModelStep, RegressorsStep
+from tso3dask.drop_in import AdaptiveTraceModelStep, LightCurvesStep, RegressorsStep
 from tso3dask.io.tables import read_table
 
 
@@ -183,6 +183,28 @@ def test_white_light_of_products(source, products, here):
         np.testing.assert_array_equal(again[name], whole[name])
     narrow = WhiteLightStep.call(given, min_wavelength=6.0, max_wavelength=9.0)
     assert np.all(narrow["whitelight_flux"] < table["whitelight_flux"])
+
+
+@pytest.mark.parametrize("source", ["file", "model"])
+@pytest.mark.parametrize("kind", [LightCurvesStep, RegressorsStep])
+def test_tables_of_steps_alone_are_written(kind, source, spectroscopy, products, here):
+    """Under the names that products of a run have, or the name given."""
+    path = products["x1dints"] if kind is LightCurvesStep else Path(spectroscopy.members[0])
+    given = str(path) if source == "file" else opened(path)
+    suffix = {LightCurvesStep: "speclc", RegressorsStep: "regressors"}[kind]
+    table = kind.call(given, save_results=True, output_dir="a/b")
+    written = f"a/b/{path.stem.rpartition('_')[0]}_{suffix}.ecsv"
+    assert left_in(here) == [written]
+    again = read_table(here / written)
+    assert again.colnames == table.colnames and again.meta == table.meta
+    for name in table.colnames:
+        np.testing.assert_array_equal(again[name], table[name])
+    for name in ("mine.fits", f"mine_{suffix}.ecsv"):
+        kind.call(given, output_file=name)
+        (here / f"mine_{suffix}.ecsv").unlink()
+    assert left_in(here) == [written]
+    kind(suffix="other", output_file="mine").run(given)
+    assert left_in(here) == [written, "mine_other.ecsv"]
 
 
 def test_white_light_of_a_file_with_a_table_per_integration(products, here):

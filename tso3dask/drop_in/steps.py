@@ -18,6 +18,7 @@ from tso3dask.drop_in.models import detached_model, step_spectra, with_pixels
 from tso3dask.drop_in.step import Step, folder_of, refuse_hooks, single_kind, told
 from tso3dask.errors import NotYetError
 from tso3dask.graph.plan import Plan, make_plan
+from tso3dask.io.atomic import atomic_path
 from tso3dask.io.segment import open_segment
 from tso3dask.io.tables import table_in_memory
 from tso3dask.schema import CUBES
@@ -54,6 +55,23 @@ class _OnPixels(Step):
         ):
             output = Path(folder) / "products"
             yield make_plan(path, steps), output
+
+
+class _MakesTable(Step):
+    """A step of which the result is a table."""
+
+    def _saved(self, given: Any, table: Any) -> Any:
+        """Write a table if that is wanted, and return it."""
+        if self.save_results:
+            with atomic_path(self._output_path(given)) as part:
+                table.write(part, format="ascii.ecsv", overwrite=True)
+        return table
+
+    def _output_path(self, given: Any, result: Any = None) -> Path:
+        path = super()._output_path(given, result)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        suffix = f"_{self.suffix}"
+        return path.with_name(path.name.replace(suffix * 2, suffix))
 
 
 def _named_as(given: Any, result: Any) -> Any:
@@ -159,7 +177,7 @@ class PixelReplaceStep(Step):
         return modelled.members[0].model
 
 
-class WhiteLightStep(Step):
+class WhiteLightStep(_MakesTable):
     """Sum spectra over wavelength; `run` takes an x1dints file or model and returns a QTable."""
 
     step = "white_light"
@@ -175,19 +193,10 @@ class WhiteLightStep(Step):
         ):
             columns, meta, notes = white_light_of_file(path, parameters)
         told(notes)
-        table = table_in_memory(columns, meta)
-        if self.save_results:
-            target = self._output_path(given)
-            table.write(target, format="ascii.ecsv", overwrite=True)
-        return table
-
-    def _output_path(self, given: Any, result: Any = None) -> Path:
-        path = super()._output_path(given, result)
-        folder_of(self.output_dir).mkdir(parents=True, exist_ok=True)
-        return path
+        return self._saved(given, table_in_memory(columns, meta))
 
 
-class LightCurvesStep(Step):
+class LightCurvesStep(_MakesTable):
     """Sum spectra over channels; `run` takes an x1dints file or model and returns a QTable."""
 
     step = "light_curves"
@@ -199,7 +208,7 @@ class LightCurvesStep(Step):
             tempfile.TemporaryDirectory(prefix="tso3dask-") as folder,
             file_of(given, Path(folder), self.input_dir) as path,
         ):
-            return spectral_light_curves(path, **self._making())
+            return self._saved(given, spectral_light_curves(path, **self._making()))
 
 
 class _NotAlone(Step):
@@ -215,7 +224,7 @@ class AdaptiveTraceModelStep(_NotAlone):
     step = "adaptive_trace_model"
 
 
-class RegressorsStep(_OnPixels):
+class RegressorsStep(_MakesTable, _OnPixels):
     """Tabulate what may go with the light curve; `run` returns a QTable.
 
     The model of the exposure is made from the one file or model given. Flagged and replaced
@@ -230,7 +239,7 @@ class RegressorsStep(_OnPixels):
         with self._planned(given) as (plan, _):
             columns, meta, notes = regressors_of_plan(plan)
             told(notes)
-            return table_in_memory(columns, meta)
+            return self._saved(given, table_in_memory(columns, meta))
 
 
 class PhotomStep(Step):
