@@ -127,3 +127,13 @@ def test_pixels_of_no_use_are_told(asked, copy_of, spectra):
     assert any("no light of the target" in note for note in empty.notes)
     assert np.isnan(empty.members[0].model.brightness).all()
     assert np.isfinite(empty.members[0].model.image).all()
+
+
+@pytest.mark.parametrize("width", [1, -1])
+def test_without_a_window_medians_are_of_the_segment(spectra, width):
+    steps = {**spectra.steps, "outlier_detection": {"rolling_window_width": width}}
+    cut = make_plan(spectra.asn, steps, recipe="precise", chunk_integrations=5)
+    steps["outlier_detection"] = {"rolling_window_width": 10**6, "boundary": "segment"}
+    whole = make_plan(spectra.asn, steps, recipe="precise")
+    for one, two in zip(cut.crfints.leaves, whole.crfints.leaves, strict=True):
+        np.testing.assert_array_equal(one["dq"].values, two["dq"].values)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tso3dask.ops import model_images
 from tso3dask.ops.exposure_model import ExposureModel
 from tso3dask.ops.medians import Window
 from tso3dask.ops.model_images import ModelImages, number_table
@@ -146,7 +147,8 @@ def twin(cube, model, width, rules, bad_bits=1):
             good = np.isfinite(own) & (own > 0)
             near = (own < 9 * modelled) & (9 * own > modelled)
             variance = np.where(good & (near | np.isinf(modelled)), own, modelled)
-            sigma = np.sqrt(variance * (1 + np.pi / 2 / number))
+            missed = table[:, 6, None, None] * (expected - zero)
+            sigma = np.sqrt(variance * (1 + np.pi / 2 / number) + missed**2)
     else:
         sigma = np.nan_to_num(cube["err"]).astype("f8")
     with np.errstate(all="ignore"):
@@ -251,6 +253,62 @@ def test_no_transit_and_no_flare_is_flagged(noise, width):
     assert scaled["n_outliers"].sum() <= 2
 
 
+def moving_trace(seed, nints, jitter):
+    """A narrow trace that moves by more than its derivatives can tell, its noise, and its model."""
+    rng = np.random.default_rng(seed)
+    shape, sigma, light = (21, 60), 0.75, 4e5
+    shift = jitter * rng.standard_normal(nints)
+    y = np.arange(shape[0])[:, None] - 10.2 - np.linspace(0, 0.6, shape[1])
+
+    def image(dy):
+        return light / sigma / 2.5 * np.exp(-(((y - dy) / sigma) ** 2) / 2)
+
+    slope, bend = y / sigma**2 * image(0), (y**2 / sigma**2 - 1) / sigma**2 / 2 * image(0)
+    shown = np.stack([image(dy) for dy in shift])
+    still = dict.fromkeys(("background", "shift_x"), np.zeros(nints))
+    model = exposure_model(
+        seed,
+        nints,
+        shape,
+        image=image(0).astype(np.float32),
+        gradient_y=slope.astype(np.float32),
+        gradient_x=np.zeros(shape, np.float32),
+        curvature=bend.astype(np.float32),
+        variance=(image(0) + 100).astype(np.float32),
+        read_variance=np.full(shape, 100, np.float32),
+        brightness=np.ones(nints),
+        shift_y=shift,
+        width=shift**2,
+        **still,
+    )
+    cube = {
+        "var_poisson": shown.astype(np.float32),
+        "var_rnoise": np.full(shown.shape, 100, np.float32),
+        "dq": np.zeros(shown.shape, np.uint32),
+    }
+    noise = np.sqrt(shown + 100)
+    cube["sci"] = (shown + noise * rng.standard_normal(shown.shape)).astype(np.float32)
+    cube["err"] = noise.astype(np.float32)
+    return cube, model, noise
+
+
+def test_a_source_that_moves_far_is_no_outlier(monkeypatch):
+    cube, model, noise = moving_trace(17, 60, 0.1)
+    arguments = model, Window(25, 60), FlagRules(5.0, True, True, "model")
+    assert flag_parts(cube, *arguments)["n_outliers"].sum() == 0
+    cube["sci"][30, 3:18:7, 5:50] += 20 * noise[30, 3:18:7, 5:50].astype(np.float32)
+    dim = flag_parts(cube, *arguments)["dq"][30, 3:18:14] & 16 != 0
+    assert dim[:, 5:50].all()  # beside the trace nothing is lost
+
+    def linear(*given, **more):
+        table = model_images.number_table(*given, **more)
+        table[:, 6] = 0
+        return table
+
+    monkeypatch.setitem(globals(), "number_table", linear)
+    assert flag_parts(moving_trace(17, 60, 0.1)[0], *arguments)["n_outliers"].sum() > 100
+
+
 def test_hits_are_found_and_noise_is_not():
     model = exposure_model(9, 100, (60, 50), region=np.ones((60, 50), bool))
     cube, made = series(10, model, lost=0.001, hits=0.004, sigmas=(6.6, 100))
@@ -262,7 +320,7 @@ def test_hits_are_found_and_noise_is_not():
 
 @pytest.mark.parametrize("wrong", [0.0, np.nan, 1e-6, 1e6, -1.0, np.inf])
 def test_errors_that_are_wrong_do_not_matter_with_the_noise_of_the_model(wrong):
-    model = exposure_model(11, 50, (20, 30))
+    model = exposure_model(11, 50, (20, 30), shift_y=np.zeros(50))
     cube, made = series(12, model, lost=0, hits=0.01, sigmas=(8, 9))
     for name in ("var_poisson", "var_rnoise"):
         cube[name][:] = wrong

@@ -38,11 +38,11 @@ def member_program(
     """
     segment, step = observation.segments[index], parameters.outlier_detection
     source = Source.from_segment(segment)
-    if step.boundary == "exposure" and not step.skip:
+    width = step.rolling_window_width
+    if step.boundary == "exposure" and width > 1 and not step.skip:
         places = observation.exposures[exposure_name(segment)]
         sources = [Source.from_segment(observation.segments[i]) for i in places]
         starts = [observation.segments[i].int_start for i in places]
-        width = step.rolling_window_width
         before, after = adjoining(sources, starts, places.index(index), width)
         source = replace(source, before=before, after=after)
     program = Program(source)

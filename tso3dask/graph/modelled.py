@@ -230,7 +230,7 @@ def modelled_plan(
     workers, done = workers or plan.budget.workers, _reporter(plan, progress)
     found = iter(compute(graph, wanted, scheduler=scheduler, workers=workers, done=done))
     members, notes = list(plan.members), list[str]()
-    halo = plan.parameters.outlier_detection.rolling_window_width
+    halo = max(plan.parameters.outlier_detection.rolling_window_width, 0)
     for group in groups:
         model: ExposureModel = next(found)
         found_here = [next(found) for _ in group]

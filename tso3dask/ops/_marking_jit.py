@@ -46,7 +46,7 @@ def _compare_noise(
     number: Any,
     read: Any,
     photon: Any,
-    brightness: Any,
+    numbers: Any,
     snr: Any,
     found: Any,
 ) -> None:
@@ -55,6 +55,7 @@ def _compare_noise(
     `stated` and `more` are the two variances of the integration, or its error twice (squared).
     """
     limit = snr * snr
+    zero, brightness, bend = numbers[1], numbers[5], numbers[6]
     for j in range(found.size):
         own = stated[j] * more[j] if squared else stated[j] + more[j]
         modelled = read[j] + brightness * photon[j]
@@ -63,6 +64,8 @@ def _compare_noise(
         near = own < np.float32(9) * modelled and np.float32(9) * own > modelled
         variance = own if sane and (near or not known) else modelled
         variance *= np.float32(1) + _HALF_PI / np.float32(number[j])
+        missed = bend * (level[j] - zero)
+        variance += missed * missed
         away = sci[j] - level[j]
         far = away * away > limit * variance
         found[j] = np.uint8(1) if far and not dq[j] & _DO_NOT_USE else np.uint8(0)
@@ -79,7 +82,7 @@ def _mark(
     number: Any,
     read: Any,
     photon: Any,
-    brightness: Any,
+    numbers: Any,
     snr: Any,
     by_noise: int,
     squared: int,
@@ -88,11 +91,11 @@ def _mark(
     """Mark outliers by error or by noise."""
     if by_noise and squared:
         _compare_noise(
-            sci, dq, err, err, squared, level, number, read, photon, brightness, snr, found
+            sci, dq, err, err, squared, level, number, read, photon, numbers, snr, found
         )
     elif by_noise:
         _compare_noise(
-            sci, dq, one, two, squared, level, number, read, photon, brightness, snr, found
+            sci, dq, one, two, squared, level, number, read, photon, numbers, snr, found
         )
     else:
         _compare_errors(sci, dq, err, level, snr, found)
@@ -146,7 +149,7 @@ def mark_outliers(
     two: Any,
     expected: Any,
     number: Any,
-    brightness: Any,
+    numbers: Any,
     noise: Any,
     snr: Any,
     flags: Any,
@@ -171,7 +174,7 @@ def mark_outliers(
         if detect:
             _mark(
                 sci[k], bits, err[k], one[k], two[k], expected[k], number[k], noise[0], noise[1],
-                brightness[k], snr, by_noise, squared, found,
+                numbers[k], snr, by_noise, squared, found,
             )  # fmt: skip
         if grow:
             _grow(found, bits, ny, grow, places)

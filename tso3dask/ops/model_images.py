@@ -86,16 +86,16 @@ def number_table(model: ExposureModel | None, a: int, b: int, *, scale: bool) ->
 
     Returns
     -------
-    (b - a, 6) float32
-        1 / brightness, background, shifts along y and x, width, brightness. All of an integration
-        without a fit are NaN.
+    (b - a, 7) float32
+        1 / brightness, background, shifts along y and x, width, brightness, and the square of the
+        shift, in spectra that across the dispersion. All of an integration without a fit are NaN.
 
     Raises
     ------
     ValueError
         If the model does not cover the integrations.
     """
-    table = np.zeros((b - a, 6), np.float32)
+    table = np.zeros((b - a, 7), np.float32)
     table[:, 0] = table[:, 5] = 1
     if model is None:
         return table
@@ -108,7 +108,12 @@ def number_table(model: ExposureModel | None, a: int, b: int, *, scale: bool) ->
         table[:, 5] = np.where(np.isnan(brightness), 1, brightness)
         return table
     numbers = (model.background, model.shift_y, model.shift_x, model.width)
-    columns = np.array([1 / brightness, *(n[here] for n in numbers), brightness])
+    bend = sum(
+        np.square(shift[here])
+        for shift, along in ((model.shift_y, 2), (model.shift_x, 1))
+        if model.dispaxis != along
+    )
+    columns = np.array([1 / brightness, *(n[here] for n in numbers), brightness, bend])
     columns[:, ~np.isfinite(columns).all(axis=0)] = np.nan
     table[:] = columns.T
     return table

@@ -52,7 +52,9 @@ class FlagRules:
         ``err``: sigma is ERR, as the field's pipeline has it. ``model``: sigma^2 is the sum of the
         integration's variances of photon and read noise (ERR^2 where the file has not both), or
         that of the model at the integration's brightness where the former is not finite, not
-        positive or off by more than a factor of 3 in sigma; times 1 + pi / (2 n) for the median.
+        positive or off by more than a factor of 3 in sigma; times 1 + pi / (2 n) for the median;
+        plus the square of what the model, which is linear in shifts, may miss of the target's light
+        in a pixel: the squared shift in pixels times that light.
     grow : int
         Steps along y or x within which usable pixels beside an outlier are flagged as well.
     """
@@ -77,7 +79,7 @@ def scaled_image(
     ----------
     sci, dq : (integration, y, x) float32 and uint32
         All integrations, of the whole image or of a tile of it.
-    numbers : (integration, 6) float32
+    numbers : (integration, 7) float32
         As `number_table` gives them.
     terms : (3, y, x) float32
         As in `ModelImages`, of the same pixels.
@@ -90,7 +92,7 @@ def scaled_image(
         Median, NaN where a pixel has no value at all, and number.
     """
     values = np.empty(sci.shape, np.float32)
-    for k, (one, zero, dy, dx, width, _) in enumerate(numbers):
+    for k, (one, zero, dy, dx, width) in enumerate(numbers[:, :5]):
         shift = dy * terms[0] + dx * terms[1] + width * terms[2]
         np.subtract((sci[k] - zero) * one, shift, out=values[k])
         if bad_bits:
@@ -135,7 +137,7 @@ def flag_scaled(
         Pixels with one of these bits are left out of rolling medians; -1: nothing is flagged.
     rules : FlagRules
         What is an outlier.
-    numbers : (integration, 6) float32
+    numbers : (integration, 7) float32
         From `number_table`, a line for each row of `sci`.
     images : ModelImages
         Images of the model.
@@ -199,7 +201,7 @@ def flag_scaled(
     places = np.empty(ny * nx if rules.grow else 0, np.int64)
     _marking_jit.mark_outliers(
         *(cube[own] for cube in cubes[:2]), *cubes[2:], *results,
-        np.ascontiguousarray(numbers[own, 5]), images.noise, np.float32(rules.snr),
+        np.ascontiguousarray(numbers[own]), images.noise, np.float32(rules.snr),
         (int(detect), int(rules.noise == "model"), int(not both)), images.region.view(np.uint8),
         (ny, rules.grow), places, np.empty(ny * nx, np.uint8), flat_rows(marked), totals, inside,
     )  # fmt: skip

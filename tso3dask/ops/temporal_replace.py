@@ -31,7 +31,7 @@ def replace_in_time(
     ----------
     cubes : mapping of name to (integration, y, x)
         ``sci``, ``err``, ``dq`` and the variances that there are.
-    numbers : (integration, 6) float32
+    numbers : (integration, 7) float32
         From `number_table`, scaled.
     images : ModelImages
         Images of the model, with variances known everywhere.
