@@ -449,6 +449,7 @@ def test_niriss_soss_segment_without_pixels_is_nan(soss, ran, tmp_path, atoca):
     (note,) = [note for note in result.notes if "no usable pixel" in note]
     assert "-seg002_nis_calints.fits: " in note
     assert not any("no flux at all" in note for note in result.notes)
+    assert not any("around them" in note for note in result.notes)
     with (
         fits.open(next(ran(**extract)[0].glob("*_x1dints.fits"))) as good,
         fits.open(next((tmp_path / "out").glob("*_x1dints.fits"))) as made,
@@ -472,6 +473,17 @@ def test_niriss_soss_segment_without_pixels_is_nan(soss, ran, tmp_path, atoca):
         assert fits.getdata(models[0], "ORDER1").any()
         fitted = sorted((tmp_path / "out").glob("*AtocaSpectra.fits"))
         assert np.isnan(fits.getdata(fitted[1], "EXTRACT1D")["FLUX"]).all()
+
+
+def test_niriss_soss_tells_of_integrations_without_pixels(soss, tmp_path):
+    def without_one(hdus):
+        hdus["SCI"].data[1] = np.nan
+
+    asn = changed_copy(soss, tmp_path / "in", without_one)
+    result = tso3.plan(asn, soss_steps(soss)).run(tmp_path / "out")
+    notes = [note for note in result.notes if "made of integrations around them" in note]
+    assert len(notes) == 1 and "seg002_nis_calints.fits: most pixels" in notes[0]
+    assert "not finite in integration 2:" in notes[0]
 
 
 def test_niriss_soss_first_segment_without_pixels(soss, tmp_path):

@@ -44,8 +44,9 @@ Tile = tuple[int, int, int, int]
 class FillInTime:
     """Fill values that are not finite with medians in time, and mask what is not to be used.
 
-    It turns SCI and ERR into ``sci``, ``err`` and ``mask`` of the rows asked for. The constant
-    ``summary`` is that of the whole segment.
+    It turns SCI and ERR into ``sci``, ``err`` and ``mask`` of the rows asked for, and counts the
+    share of pixels that are filled (``filled_fraction``). The constant ``summary`` is that of the
+    whole segment.
 
     Attributes
     ----------
@@ -80,12 +81,19 @@ class FillInTime:
         first = block.first["sci"]
         if block.first["err"] != first:
             raise AssertionError("SCI and ERR begin at different integrations")
+        missing = _share_missing(block.arrays["sci"][a - first : b - first])
         values = fill_all(
             block.arrays["sci"], block.arrays["err"], first, a, b, constants["summary"]
         )
         arrays = dict(zip(("sci", "err", "mask"), values, strict=True))
         counts = {name: rows[a - first :][: b - a] for name, rows in block.counts.items()}
+        counts["filled_fraction"] = missing
         return Block(arrays, dict.fromkeys(arrays, a), counts)
+
+
+def _share_missing(sci: np.ndarray) -> np.ndarray:
+    """Share of the pixels of each integration (integration, y, x) that are not finite."""
+    return np.count_nonzero(~np.isfinite(sci), axis=(1, 2)) / max(sci[0].size, 1)
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,8 @@ def filled_stream(
     before = program.until(len(program.stages) - 1)
     for first, last, block in before.stream(lo, hi, step, constants=constants, taps=inner):
         recent.add(block, first, last, max(lo, done - HALO))
-        for name, values in block.counts.items():
+        missing = _share_missing(block.rows("sci", first, last))
+        for name, values in {**block.counts, "filled_fraction": missing}.items():
             counts.setdefault(name, np.zeros(hi - lo, values.dtype))[first - lo : last - lo] = (
                 values
             )

@@ -156,13 +156,22 @@ def _without_flux(plan: Outline, rows: Sequence[Rows]) -> list[str]:
 
 
 def _mostly_replaced(member: Member, values: Mapping[str, np.ndarray]) -> list[str]:
-    """Say in which integrations most of the target's pixels show the model."""
-    share = values.get("replaced_fraction")
-    if share is None or not (share > 0.5).any():
-        return []
-    where = listed(np.flatnonzero(share > 0.5) + 1)
-    text = f"most of the target's pixels are replaced in {where}: their flux is that of the model"
-    return [f"{member.segment.path.name}: {text}"]
+    """Say in which integrations most pixels show the model, or what was around them in time."""
+    kinds = {
+        "replaced_fraction": (
+            "most of the target's pixels are replaced in {}: their flux is that of the model"
+        ),
+        "filled_fraction": (
+            "most pixels are not finite in {}: their flux is made of integrations around them"
+        ),
+    }
+    found = []
+    for name, text in kinds.items():
+        share = values.get(name, np.zeros(0))
+        where = np.flatnonzero(share > 0.5)
+        if where.size and not (name == "filled_fraction" and where.size == share.size):
+            found.append(f"{member.segment.path.name}: {text.format(listed(where + 1))}")
+    return found
 
 
 def _excess(plan: Outline, member: Member, values: Mapping[str, np.ndarray]) -> list[str]:

@@ -90,13 +90,9 @@ def _mark(
 ) -> None:
     """Mark outliers by error or by noise."""
     if by_noise and squared:
-        _compare_noise(
-            sci, dq, err, err, squared, level, number, read, photon, numbers, snr, found
-        )
+        _compare_noise(sci, dq, err, err, squared, level, number, read, photon, numbers, snr, found)
     elif by_noise:
-        _compare_noise(
-            sci, dq, one, two, squared, level, number, read, photon, numbers, snr, found
-        )
+        _compare_noise(sci, dq, one, two, squared, level, number, read, photon, numbers, snr, found)
     else:
         _compare_errors(sci, dq, err, level, snr, found)
 
