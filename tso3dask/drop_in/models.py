@@ -66,7 +66,9 @@ def step_spectra(path: Path, segment: Segment) -> Any:
     return model
 
 
-def with_pixels(given: Any, path: Path, cubes: Mapping[str, Any], step: str) -> Any:
+def with_pixels(
+    given: Any, path: Path, cubes: Mapping[str, Any], step: str, history: str | None = None
+) -> Any:
     """Return the input of a step as an open model with other pixels.
 
     Parameters
@@ -79,6 +81,8 @@ def with_pixels(given: Any, path: Path, cubes: Mapping[str, Any], step: str) -> 
         Pixels by the names of datasets, ``sci``, ``err`` and so on.
     step : str
         The step, which is then COMPLETE.
+    history : str, optional
+        What its history tells of the step.
     """
     from stdatamodels.jwst import datamodels
 
@@ -86,6 +90,8 @@ def with_pixels(given: Any, path: Path, cubes: Mapping[str, Any], step: str) -> 
     for name, values in cubes.items():
         setattr(model, "data" if name == "sci" else name, values)
     setattr(model.meta.cal_step, step, "COMPLETE")
+    if history is not None:
+        model.add_history_entry(history)
     return model
 
 

@@ -19,7 +19,7 @@ from tso3dask.drop_in.step import Step, folder_of, refuse_hooks, single_kind, to
 from tso3dask.errors import NotYetError
 from tso3dask.graph.plan import Plan, make_plan
 from tso3dask.io.atomic import atomic_path
-from tso3dask.io.segment import open_segment
+from tso3dask.io.segment import REPLACED_IN_TIME, open_segment
 from tso3dask.io.tables import table_in_memory
 from tso3dask.schema import CUBES
 
@@ -163,7 +163,9 @@ class PixelReplaceStep(Step):
             made = pixel_replace(source_dataset(segment, sizes), model=model, **self._making())
             replaced = made.compute()
             cubes = {name: replaced[name].values for name in CUBES if name in replaced}
-            return with_pixels(given, path, cubes, self.step)
+            return with_pixels(
+                given, path, cubes, self.step, None if model is None else REPLACED_IN_TIME
+            )
 
     def _model_of(self, path: Path) -> Any:
         """Model of the exposure, from the integrations of a file; None where none is needed."""

@@ -213,8 +213,7 @@ def spectrum_prologue(
     graph, key, constants = _start(job, label, count, pieces)
     factor = None
     setup = job.setup
-    correction = None if setup is None else setup.correction
-    if correction is not None and correction.needs_first_integration:
+    if setup is not None and setup.shares_factor:
         factor = f"apcorr-{label}"
         graph.tasks[factor] = (first_correction, key, constants[0])
     return graph, key, constants, factor

@@ -19,10 +19,12 @@ from tso3dask.io.segment import Segment, open_segment
 from tso3dask.schema import CUBES, VARIABLES
 
 __all__ = [
+    "IN_TIME",
     "common_program",
     "coordinates",
     "describe",
     "program_dataset",
+    "replaced_in_time",
     "segment_of",
     "source_dataset",
     "variable_attrs",
@@ -37,6 +39,9 @@ _TIMES = {
     "bjd_tdb_mid": ("tdb_mid", "middle of the integration, barycentric, TDB, as modified JD"),
     "bjd_tdb_end": ("tdb_end", "end of the integration, barycentric, TDB, as modified JD"),
 }
+
+IN_TIME = {"replacement": "temporal"}
+"""Attribute of datasets whose bad pixels were replaced by what other times show."""
 
 
 def coordinates(segment: Segment) -> dict[str, xr.Variable]:
@@ -155,7 +160,8 @@ def program_dataset(
     cubes = picked_arrays(
         layer, tasks, outputs, chunks, extra=prologue, token=token, program=program
     )
-    return with_cubes(segment, cubes)
+    dataset = with_cubes(segment, cubes)
+    return dataset.assign_attrs(IN_TIME) if program.replaces_in_time() else dataset
 
 
 def compute_block(
@@ -186,6 +192,11 @@ def segment_of(dataset: xr.Dataset) -> Segment:
             "(xarray.set_options(keep_attrs=True)) or set it to the calints path"
         )
     return open_segment(path)
+
+
+def replaced_in_time(dataset: xr.Dataset) -> bool:
+    """Whether bad pixels of a dataset were replaced by what other times show."""
+    return IN_TIME.items() <= dataset.attrs.items()
 
 
 def common_program(dataset: xr.Dataset) -> Program | None:

@@ -49,15 +49,11 @@ class SpectrumJob(Job):
 
 def first_correction(job: SpectrumJob, constants: Sequence[Any]) -> np.ndarray:
     """Task: aperture correction that the first integration of a segment settles for all."""
-    from dataclasses import replace
-
     setup = job.setup
     assert setup is not None
     with task_errors(job.path, 0, 1):
         _, _, block = next(iter(job.blocks(0, 1, constants)))
-        arrays = {name: array[:1] for name, array in block.arrays.items()}
-        columns = replace(setup, correction=None).columns(arrays)
-        return setup.correction.evaluate(columns["NPIXELS"][0], setup.wavelength)
+        return setup.shared_factor(block.arrays)
 
 
 def extract_pass(
@@ -77,6 +73,8 @@ def extract_pass(
             if setup is None:
                 continue
             columns = setup.columns(block.arrays, factor, first)
+            if setup.shares_factor and not setup.whole_aperture:
+                _keep_pixels(rows, columns["NPIXELS"], first)
             job.put_measured(first, last, columns | setup.scenes(block.arrays))
             if job.curves is not None:
                 for name, values in job.curves.measure(columns).items():
@@ -91,6 +89,15 @@ def extract_pass(
     if dynamic is not None:
         rows |= dynamic.rows()
     return ChunkResult(job.member, a, b, rows)
+
+
+def _keep_pixels(rows: dict[str, np.ndarray], npixels: np.ndarray, first: int) -> None:
+    """Keep the pixels of the columns in the first integration, and the most in any of a chunk."""
+    if first == 0:
+        rows["first_npixels"] = np.array(npixels[:1])
+    rows.setdefault("first_npixels", npixels[:0].copy())
+    most = np.fmax.reduce(npixels, axis=0)[np.newaxis]
+    rows["most_npixels"] = np.fmax(most, rows.get("most_npixels", most))
 
 
 class DynamicSpectrum:

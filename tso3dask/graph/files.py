@@ -16,6 +16,7 @@ import numpy as np
 
 from tso3dask.io.crfints import CrfintsSink, crfints_size
 from tso3dask.io.model_file import create_model_file, model_file_size, reopen_model_file
+from tso3dask.io.segment import REPLACED_IN_TIME
 from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink, x1dints_size
 from tso3dask.schema import EXTRACTED_COLUMNS
 
@@ -161,12 +162,15 @@ class CubesFile(StepFile):
 
     def create(self, part: Path, labels: Labels) -> CrfintsSink:
         """Lay the file out."""
+        told = labels.shared
+        if self.member.program.replaces_in_time(self.point):
+            told["history"] = [*labels.history, REPLACED_IN_TIME]
         return CrfintsSink.create(
             self.member.segment,
             part,
             exptype="science" if labels.asn_id else None,
             steps=self.steps,
-            **labels.shared,
+            **told,
         )
 
     def reopen(self, part: Path) -> CrfintsSink:

@@ -100,8 +100,7 @@ class Job:
     @property
     def replaces(self) -> bool:
         """Whether pixels are replaced in time, so that light curves can tell what that changed."""
-        stages = () if self.program is None else self.program.stages
-        return any(getattr(stage, "in_time", False) for stage in stages)
+        return self.program is not None and self.program.replaces_in_time()
 
     @staticmethod
     def keep_counts(

@@ -276,6 +276,10 @@ class Program:
         found = [i + 1 for i, s in enumerate(self.stages) if getattr(s, "step", None) == step]
         return found[-1] if found else None
 
+    def replaces_in_time(self, point: int | None = None) -> bool:
+        """Whether one of the stages, or of the first `point`, replaces pixels in time."""
+        return any(getattr(stage, "in_time", False) for stage in self.stages[:point])
+
     def until(self, point: int) -> Program:
         """Return the program of the first stages, `point` of them."""
         return replace(self, stages=self.stages[:point])

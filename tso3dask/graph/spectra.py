@@ -45,7 +45,8 @@ def _cache_key(segment: Segment, wavelengths: np.ndarray | None) -> Any:
     if wavelengths is not None:
         image = hashlib.sha1(wavelengths.tobytes(), usedforsecurity=False).hexdigest()
     values = tuple(str(segment.get(k)) for k in keywords)
-    return (None if content is None else wcs_key(content), image, segment.ny, segment.nx, values)
+    place = None if content is None else wcs_key(content)
+    return (place, image, segment.ny, segment.nx, values, segment.replaced_in_time)
 
 
 def spectrum_setup(
@@ -298,6 +299,7 @@ def _finish(
         correction=correction,
         units=column_units(complete),
         images=images,
+        whole_aperture=parameters.pixel_replace.needs_model or segment.replaced_in_time,
     )
     return setup, list(notes)
 

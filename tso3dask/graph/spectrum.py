@@ -57,6 +57,9 @@ class SpectrumSetup:
         then those of a box where headers have it.
     chosen_width : float or None
         Width of the aperture that is not the reference's, pixels.
+    whole_aperture : bool
+        Whether an aperture correction that serves all integrations is that of the aperture with
+        all its pixels, and not with those of the first integration.
     """
 
     ending: ClassVar[str] = ""
@@ -80,6 +83,7 @@ class SpectrumSetup:
     unsettled: ProfileFit | None = None
     awaiting: Callable[[ExposureModel], tuple[SpectrumSetup | None, list[str]]] | None = None
     chosen_width: float | None = None
+    whole_aperture: bool = False
 
     def with_model(self, model: ExposureModel) -> SpectrumSetup:
         """Return the setup that follows from the model of the exposure.
@@ -114,7 +118,7 @@ class SpectrumSetup:
         arrays : mapping
             Cubes (integration, y, x).
         factor : (dispersion,) ndarray, optional
-            Aperture correction settled by the first integration.
+            Aperture correction that serves all integrations, see `shared_factor`.
         first : int
             Integration of the segment that row 0 is.
 
@@ -169,11 +173,29 @@ class SpectrumSetup:
 
     def corrected(self, arrays: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
         """Columns of the rows of a block that settles its own aperture correction."""
-        factor = None
-        if self.correction is not None and self.correction.needs_first_integration:
-            plain = replace(self, correction=None).columns(arrays, first=first)
-            factor = self.correction.evaluate(plain["NPIXELS"][0], self.wavelength)
+        factor = self.shared_factor(arrays, first) if self.shares_factor else None
         return self.columns(arrays, factor, first)
+
+    @property
+    def shares_factor(self) -> bool:
+        """Whether one aperture correction serves all integrations of a segment."""
+        return self.correction is not None and self.correction.needs_first_integration
+
+    def shared_factor(self, arrays: Mapping[str, np.ndarray], first: int = 0) -> np.ndarray:
+        """Aperture correction (dispersion,) that the first row of a block settles for all.
+
+        Parameters
+        ----------
+        arrays : mapping
+            Cubes (integration, y, x); with `whole_aperture` only their shape counts.
+        first : int
+            Integration of the segment that row 0 is.
+        """
+        rows = {name: array[:1] for name, array in arrays.items()}
+        if self.whole_aperture:
+            rows = {name: np.ones_like(array) for name, array in rows.items()}
+        columns = replace(self, correction=None).columns(rows, first=first)
+        return np.asarray(self.correction.evaluate(columns["NPIXELS"][0], self.wavelength))
 
     def scenes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Images of the extraction of a block of flagged pixels that are saved.

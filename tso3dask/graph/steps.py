@@ -22,7 +22,14 @@ from tso3dask.config import parse_steps
 from tso3dask.errors import InputError
 from tso3dask.graph.arrays import picked_arrays, settled
 from tso3dask.graph.chunking import SUB_BLOCK_BYTES, SUB_BLOCK_ROWS, chunk_bounds
-from tso3dask.graph.dataset import common_program, program_dataset, segment_of, variable_attrs
+from tso3dask.graph.dataset import (
+    IN_TIME,
+    common_program,
+    program_dataset,
+    replaced_in_time,
+    segment_of,
+    variable_attrs,
+)
 from tso3dask.graph.extraction import SpectrumJob
 from tso3dask.graph.imaging import ImagingJob, ImagingSetup, imaging_setup
 from tso3dask.graph.lazy_photometry import photometry_dataset
@@ -117,7 +124,8 @@ def pixel_replace(
     _require_whole_images(dataset, segment)
     if steps.pixel_replace.needs_model:
         stage = _modelled(stage, model, dataset)
-    return with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
+    replaced = with_stage(dataset, stage).assign_attrs(pixel_replace="COMPLETE")
+    return replaced.assign_attrs(IN_TIME) if steps.pixel_replace.needs_model else replaced
 
 
 def _modelled(stage: Any, model: ExposureModel | None, dataset: xr.Dataset) -> Any:
@@ -340,6 +348,8 @@ def extract_1d(
                 "members of Plan.modelled have it"
             )
         setup = setup.with_model(model)
+    if replaced_in_time(dataset):
+        setup = replace(setup, whole_aperture=True)
     return spectra_of(dataset, segment, setup, steps.token())
 
 
@@ -397,6 +407,7 @@ def _content(setup: SpectrumSetup) -> tuple[Any, ...]:
         setup.photom_complete,
         setup.pixel_area,
         None if correction is None else list(vars(correction).items()),
+        setup.whole_aperture,
     )
 
 

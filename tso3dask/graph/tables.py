@@ -33,6 +33,9 @@ TABLES = ("phot", "whtlt", "speclc", "regressors")
 COUNTS = ("n_outliers", "flagged_fraction", "n_replaced", "replaced_fraction")
 """Numbers of each integration that come of flagging and replacement; shares are of the target."""
 
+FEW_PIXELS = 0.5
+"""Share of its usual pixels below which a column has few of them."""
+
 __all__ = [
     "COUNTS",
     "TABLES",
@@ -130,7 +133,25 @@ def integration_notes(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -
             found.append(f"{member.segment.path.name}: integration {numbers}: {text}")
         found += _excess(plan, member, values)
         found += _mostly_replaced(member, values)
+        found += _few_pixels_at_first(member, values)
     return [*found, *_without_flux(plan, rows)]
+
+
+def _few_pixels_at_first(member: Member, values: Rows) -> list[str]:
+    """Say that the aperture correction of all integrations is that of lost pixels."""
+    if "first_npixels" not in values:
+        return []
+    first = values["first_npixels"][0]
+    most = np.fmax.reduce(values["most_npixels"], axis=0)
+    count = np.count_nonzero(~(first > most * FEW_PIXELS) & (most > 0))
+    if not count:
+        return []
+    return [
+        f"{member.segment.path.name}: the first integration has no more than half of the pixels "
+        f"that others have in {count} of {first.size} columns; it settles the aperture correction "
+        "of all, which is then that of a smaller aperture: fluxes of these columns are too bright "
+        "in the whole segment (pixel_replace.algorithm='temporal' corrects for the whole aperture)"
+    ]
 
 
 def _without_flux(plan: Outline, rows: Sequence[Rows]) -> list[str]:

@@ -19,13 +19,13 @@ from dask.tokenize import tokenize
 from tso3dask.errors import InputError
 from tso3dask.graph.arrays import settled
 from tso3dask.graph.chunking import chunk_bounds
-from tso3dask.graph.dataset import segment_of
+from tso3dask.graph.dataset import replaced_in_time, segment_of
 from tso3dask.graph.execute import compute
 from tso3dask.graph.integration_times import segment_times
 from tso3dask.graph.sinks import time_columns
 from tso3dask.io.atomic import new_run_id, part_path
 from tso3dask.io.crfints import CrfintsSink
-from tso3dask.io.segment import Segment
+from tso3dask.io.segment import REPLACED_IN_TIME, Segment
 from tso3dask.io.tables import write_table
 from tso3dask.io.x1dints import SpectrumSpec, X1dintsSink
 from tso3dask.schema import CUBES
@@ -139,6 +139,7 @@ def write_crfints(
         filename=final.name,
         asn_pool=asn_pool,
         asn_table=asn_table,
+        history=[REPLACED_IN_TIME] if replaced_in_time(dataset) else (),
     )
     try:
         _put_all(_chunked(dataset, segment.cubes, kinds), sink.put, scheduler=scheduler)

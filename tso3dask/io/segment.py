@@ -18,7 +18,10 @@ from tso3dask.errors import InputError
 from tso3dask.io.pixels import ArraySpec
 from tso3dask.schema import CUBES, EXTENSIONS
 
-__all__ = ["HDUInfo", "Segment", "open_segment"]
+__all__ = ["REPLACED_IN_TIME", "HDUInfo", "Segment", "open_segment"]
+
+REPLACED_IN_TIME = "pixel_replace with algorithm='temporal'"
+"""HISTORY of files whose bad pixels were replaced by what other times show."""
 
 _BLOCK = 2880
 _STORED = {-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4"}
@@ -155,6 +158,11 @@ class Segment:
     @cached_property
     def _scalars(self) -> dict[str, Any]:
         return {}
+
+    @property
+    def replaced_in_time(self) -> bool:
+        """Whether HISTORY tells that bad pixels were replaced by what other times show."""
+        return any(REPLACED_IN_TIME in str(line) for line in self.primary.get("HISTORY", ()))
 
     def text(self, keyword: str, default: str = "") -> str:
         """Value of a keyword as stripped upper-case text."""
