@@ -64,6 +64,44 @@ def test_a_width_that_is_cut_or_overlaps_the_background_is_told(small):
         notes(300)
 
 
+def notes_on(observation, **parameters):
+    plan = tso3.plan(observation.asn, chosen(observation, **parameters))
+    return [note for note in plan.notes if "bkg_" in note]
+
+
+def test_regions_that_hold_the_source_are_told(small):
+    (note,) = notes_on(small, bkg_regions="-9 -5 -5 5")
+    assert "bkg_regions '-9 -5 -5 5' overlap the aperture, and then hold light" in note
+    assert notes_on(small, bkg_regions="-12 -9 9 12") == []
+    everything = {"override_extract1d": "N/A", "bkg_regions": "-9 -5 5 9"}
+    assert notes_on(small, **everything) == []
+    (note,) = notes_on(small, **everything | {"bkg_regions": "-5 5"})
+    assert "bkg_regions '-5 5' overlap the aperture" in note
+
+
+def test_a_background_that_is_not_subtracted_is_told(small):
+    given = {"bkg_regions": "-12 -9 9 12", "bkg_clip": 4.0}
+    assert notes_on(small, **given) == []
+    assert notes_on(small, **given, subtract_background=False) == [
+        "extract_1d.bkg_regions, extract_1d.bkg_clip left out: extract_1d.subtract_background=False"
+    ]
+    assert notes_on(small, bkg_clip=4.0, override_extract1d="N/A") == [
+        "extract_1d.bkg_clip left out: there are no background regions"
+    ]
+
+
+def test_an_optimal_extraction_refuses_apertures_and_regions(spectra):
+    given = {"extraction_type": "optimal", "follow_trace": True, "bkg_regions": "-9 -5 5 9"}
+    steps = chosen(spectra, **given)
+    words = r"calints\.fits: extract_1d\.follow_trace, extract_1d\.bkg_regions: an optimal"
+    with pytest.raises(InputError, match=words):
+        tso3.plan(spectra.asn, steps)
+    with pytest.raises(InputError, match=words):
+        functions.extract_1d(tso3.open_segment(spectra.members[0]), **steps["extract_1d"])
+    boxed = tso3.plan(spectra.asn, chosen(spectra, **given, override_psf="N/A"))  # as a note says
+    assert boxed.needs_model
+
+
 def test_background_regions_off_the_array_are_refused(small):
     with pytest.raises(InputError, match=r"calints\.fits.*bkg_regions '-90 -80' hold no pixel"):
         tso3.plan(small.asn, chosen(small, bkg_regions="-90 -80"))

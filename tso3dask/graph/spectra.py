@@ -13,6 +13,7 @@ import numpy as np
 
 from tso3dask.config import PipelineParameters
 from tso3dask.errors import InputError, NotYetError
+from tso3dask.graph.aperture_notes import aperture_notes, check_aperture
 from tso3dask.graph.modelled_spectra import settle_by_model
 from tso3dask.graph.spectrum import ExtractionImages, ProfileFit, SpectrumSetup
 from tso3dask.io.segment import Segment
@@ -144,6 +145,7 @@ def _make_setup(
     found: Sequence[str]
     if params is None:
         return None, notes
+    check_aperture(step, params)
     wcs = segment.wcs()
     wavelengths = _wavelengths(stored, wcs, shape)
     location = None
@@ -154,7 +156,7 @@ def _make_setup(
     notes += placed.notes
     if step.aperture_width is not None:
         placed = along_line(placed, wavelengths, step.aperture_width)
-        notes += _width_notes(placed, wavelengths, step.aperture_width)
+    notes += aperture_notes(step, placed, wavelengths, whole=reference is None)
     if psf is not None and step.extraction_type == "optimal" and apcorr is not None:
         notes.append("optimal extraction has no aperture correction")
         apcorr = None
@@ -180,34 +182,6 @@ def _make_setup(
             awaiting = partial(settle_by_model, step, partial(finish, wavelengths=wavelengths))
             setup = replace(setup, awaiting=partial(awaiting, placed, wavelengths))
     return setup, [*notes, *found]
-
-
-def _width_notes(placed: PlacedAperture, wavelengths: np.ndarray, width: float) -> list[str]:
-    """Say what is wrong with the width of an aperture; one that fits nowhere is refused."""
-    from tso3dask.ops.aperture1d import box_profile, weighted_aperture
-
-    shape, axis = wavelengths.shape, placed.params.dispaxis - 1
-    if width > shape[axis]:
-        raise InputError(
-            f"extract_1d.aperture_width={width:g}: the array has {shape[axis]} pixels across the "
-            "dispersion; give fewer"
-        )
-    profile, *limits = box_profile(shape, placed.params, wavelengths, trace=placed.trace)
-    made = weighted_aperture(placed, wavelengths, profile.copy(), (limits[0], limits[1]))
-    covered = profile.sum(axis=axis)
-    least = covered[covered > 0].min(initial=width)
-    notes = []
-    if least < width - 0.01:
-        notes.append(
-            f"extract_1d.aperture_width={width:g} reaches beyond the array: "
-            f"{least:.3g} pixels are summed where it is cut most"
-        )
-    if made.bkg_profile is not None and np.any((profile > 0) & (made.bkg_profile != 0)):
-        notes.append(
-            f"extract_1d.aperture_width={width:g} overlaps the background regions, which then "
-            "hold light of the source"
-        )
-    return notes
 
 
 def _wavelengths(stored: np.ndarray | None, wcs: Any, shape: tuple[int, int]) -> np.ndarray:
