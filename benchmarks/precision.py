@@ -254,7 +254,7 @@ def measure(case: Case) -> dict[str, Any]:
         shutil.rmtree(work)
 
 
-def bias(results: Iterable[dict[str, Any]], name: str) -> tuple[float, float]:
+def bias(results: Iterable[dict[str, Any]], name: str, label: str) -> tuple[float, float]:
     """Mean error of depths over seeds, in units of the uncertainty of one, and its own error.
 
     Depths are compared with those of the clean twins, which have the same noise.
@@ -263,7 +263,7 @@ def bias(results: Iterable[dict[str, Any]], name: str) -> tuple[float, float]:
         (row[f"{name} depth"] - row["clean depth"]) / row["clean depth error"]
         for result in results
         for row in result["curves"]
-        if f"{name} depth" in row
+        if f"{name} depth" in row and row["label"] == label
     ]
     if not off:
         return np.nan, np.nan
@@ -323,12 +323,14 @@ def depth_table(results: Sequence[dict[str, Any]]) -> list[str]:
         mode, jitter, depth = (result["settings"][key] for key in ("mode", "jitter", "depth"))
         groups.setdefault((mode, jitter, depth), []).append(result)
     for (mode, jitter, depth), members in groups.items():
-        numbers = [bias(members, n) for n in ("jwst", "jitter alone", "precise")]
-        told = ["" if np.isnan(one) else f"{one:+.2f} ± {two:.2f}" for one, two in numbers]
         more = ", ".join(f"{excess(members, 'precise', part):+.1f}" for part in (1, 2))
-        lines.append(
-            f"| {mode} | {jitter:g} | {depth:.1%} | {len(members)} | {' | '.join(told)} | {more} |"
-        )
+        for label in dict.fromkeys(row["label"] for member in members for row in member["curves"]):
+            numbers = [bias(members, n, label) for n in ("jwst", "jitter alone", "precise")]
+            told = ["" if np.isnan(one) else f"{one:+.2f} ± {two:.2f}" for one, two in numbers]
+            lines.append(
+                f"| {f'{mode} {label}'.strip()} | {jitter:g} | {depth:.1%} | {len(members)} "
+                f"| {' | '.join(told)} | {more} |"
+            )
     return lines
 
 
