@@ -289,7 +289,7 @@ def limits_of(values: Array) -> tuple[float, float]:
     )
     low, high = float(trend.min()), float(trend.max())
     noise = _scatter(finite) * (4.0 if len(finite) < _BINNED_FROM else 2.5)
-    pad = max(np.nan_to_num(noise), 0.06 * (high - low)) or abs(high) * 1e-3 or 1.0
+    pad = max(np.nan_to_num(noise), 0.1 * (high - low)) or abs(high) * 1e-3 or 1.0
     return low - pad, high + pad
 
 
