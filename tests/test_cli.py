@@ -182,16 +182,35 @@ def test_output_folder_of_the_parameter_file(planned, tmp_path, monkeypatch):
         (ZeroDivisionError("division\nby zero"), 1, True),
     ],
 )
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    "kept", [".p_x1dints.fits.1234.part", ".p_tso3dask_unfinished_run.12345", ""]
+)
 def test_failures_tell_what_is_safe(planned, error, status, resume, kept, tmp_path, capsys):
     planned["plan"] = FakePlan(type(error)(*error.args))
     if kept:
-        (tmp_path / ".p_x1dints.fits.1234.part").touch()
+        (tmp_path / kept).touch()
     assert cli.main(["run", "a.json", "-o", str(tmp_path)]) == status
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("tso3dask: ")
-    assert ("--resume" in last) == (resume and kept)
+    assert ("--resume" in last) == bool(resume and kept)
+    assert ("Nothing was begun" in last) == (resume and not kept)
     assert "Traceback" not in last
+
+
+def test_an_interruption_tells_what_is_safe_wherever_it_comes(planned, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tso3dask.quicklook.quicklook_of", stopped)
+    assert cli.main(["run", "a.json", "-o", "out"]) == 1
+    assert capsys.readouterr().err.endswith("The products in out are whole; figures are missing\n")
+    monkeypatch.setattr(tso3dask.pipeline, "make_plan", stopped)
+    assert cli.main(["run", "a.json"]) == 1
+    expected = "tso3dask: interrupted. Nothing was begun: there is nothing to resume\n"
+    assert capsys.readouterr().err.endswith(expected)
+    monkeypatch.setattr("tso3dask.simulation.command.run_from_args", stopped)
+    assert cli.main(["simulate", "nis_soss", "-o", "out"]) == 1
+    assert "are whole; --overwrite replaces them" in capsys.readouterr().err
 
 
 def test_verbose_shows_the_traceback(planned, capsys):

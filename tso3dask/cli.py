@@ -57,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
     except KeyboardInterrupt as error:
+        if not getattr(error, "__notes__", None):
+            writes = words[:1] not in (["run"], ["plan"], ["inspect"])
+            whole = "Files that are there are whole; --overwrite replaces them"
+            error.add_note(whole if writes else "Nothing was begun: there is nothing to resume")
         return _failed("interrupted", error, 1)
     except Tso3Error as error:
         if verbose:
@@ -311,7 +315,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | None:
     """Run a plan with progress, draw its figure, print the summary; return the figure's path."""
-    from tso3dask.progress import closing_text, progress_display
+    from tso3dask.progress import closing_text, left_text, progress_display
 
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -321,12 +325,13 @@ def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | 
     except (InputError, NotYetError):
         raise
     except (KeyboardInterrupt, Exception) as error:
-        if any(folder.glob(".*.part")):
-            error.add_note(
-                f"Finished work is kept in {folder}: give the same command with --resume to go on"
-            )
+        error.add_note(left_text(folder, resumable="resume" in options))
         raise
-    figures = _draw(plan, result, folder) if plots else []
+    try:
+        figures = _draw(plan, result, folder) if plots else []
+    except KeyboardInterrupt as error:
+        error.add_note(f"The products in {folder} are whole; figures are missing")
+        raise
     for note in result.notes:
         if note not in plan.notes:
             print(f"note: {note}", file=sys.stderr)

@@ -13,7 +13,7 @@ from tso3dask.wording import counted, format_bytes, format_seconds
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["closing_text", "progress_display"]
+__all__ = ["closing_text", "left_text", "progress_display"]
 
 Report = Callable[[int, int, str], None]
 """Called with units of work done, units in all, and the phase."""
@@ -175,3 +175,20 @@ def closing_text(result: Any, *figures: Path) -> str:
         + f", peak memory {format_bytes(result.peak_memory)}"
     )
     return "\n".join(lines)
+
+
+def left_text(folder: Path, resumable: bool) -> str:
+    """Tell what a run that ended early left in its folder, and how to go on.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the products.
+    resumable : bool
+        Whether the command has ``--resume``.
+    """
+    unfinished = (".*.part", ".*_tso3dask_unfinished_run.*")
+    if not any(any(folder.glob(pattern)) for pattern in unfinished):
+        return f"Nothing was begun in {folder}: there is nothing to resume"
+    option = "--resume to go on" if resumable else "--overwrite to start anew"
+    return f"Finished work is kept in {folder}: give the same command with {option}"
