@@ -27,6 +27,9 @@ class FakePlan:
         if folder.name == "full" and not overwrite:
             raise InputError("full: holds earlier products")
 
+    def left_behind(self, folder):
+        return ["left by another plan"]
+
     def run(self, folder, *, progress, **options):
         self.folder, self.options = folder, options
         progress(5, 10, "processing")
@@ -38,7 +41,7 @@ class FakePlan:
             outliers=[],
             seconds=1.0,
             peak_memory=1000,
-            notes=["from the plan", "from the run"],
+            notes=["from the plan", "left by another plan", "from the run"],
             rows=[],
         )
 
@@ -195,6 +198,19 @@ def test_failures_tell_what_is_safe(planned, error, status, resume, kept, tmp_pa
     assert ("--resume" in last) == bool(resume and kept)
     assert ("Nothing was begun" in last) == (resume and not kept)
     assert "Traceback" not in last
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_work_that_cannot_be_taken_up_is_told_before_the_run(planned, resume, tmp_path, capsys):
+    words = ["a.json", "-o", str(tmp_path), *(["--resume"] if resume else [])]
+    assert cli.main(["plan", *words]) == 0
+    assert ("left by another plan" in capsys.readouterr().out) == resume
+    planned["plan"] = FakePlan(KeyboardInterrupt())
+    assert cli.main(["run", *words]) == 1
+    assert ("note: left by another plan" in capsys.readouterr().err) == resume
+    planned["plan"] = FakePlan()
+    assert cli.main(["run", *words]) == 0
+    assert capsys.readouterr().err.count("left by another plan") == 1
 
 
 def test_an_interruption_tells_what_is_safe_wherever_it_comes(planned, monkeypatch, capsys):

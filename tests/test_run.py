@@ -508,7 +508,14 @@ def test_resume_takes_nothing_from_other_parameters(
     other = tso3.plan(spectra.asn, steps, chunk_integrations=8)
     out = tmp_path / "out"
     interrupted(other, out, monkeypatch)
-    plans["spectra"].run(out, resume=True)
+    assert other.left_behind(out) == []
+    (note,) = plans["spectra"].left_behind(out)
+    assert "with other parameters (outlier_detection.snr was 20, is 5.0 4.0) left" in note
+    next(out.glob(".*_unfinished_run.*/run.json")).write_text("{")
+    (vague,) = plans["spectra"].left_behind(out)
+    assert "of other input or with other parameters left" in vague
+    assert plans["spectra"].run(out, resume=True).notes[0] == vague
+    assert plans["spectra"].left_behind(out) == []
     same_products(products(out), reference("spectra"))
 
 
@@ -524,6 +531,8 @@ def test_resume_takes_nothing_from_a_changed_file(
         file.write(np.full(400, 7.0, ">f4").tobytes())
     os.utime(ours.members[0], ns=(10**18, 10**18))
     plan = tso3.plan(ours.asn, ours.steps, chunk_integrations=8)
+    (note,) = plan.left_behind(out)
+    assert "an interrupted run of other input left finished work there" in note
     plan.run(out, resume=True)
     plan.run(tmp_path / "fresh")
     same_products(products(out), products(tmp_path / "fresh"))

@@ -292,6 +292,8 @@ def _run_plan(args: argparse.Namespace) -> int:
         plan.destinations(folder, overwrite=args.overwrite, resume=args.resume)
     except InputError as error:
         print(f"  note: {error}")
+    for note in plan.left_behind(folder) if args.resume else ():
+        print(f"  note: {note}")
     return 0
 
 
@@ -317,7 +319,8 @@ def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | 
     """Run a plan with progress, draw its figure, print the summary; return the figure's path."""
     from tso3dask.progress import closing_text, left_text, progress_display
 
-    for note in plan.notes:
+    told = [*plan.notes, *(plan.left_behind(folder) if options.get("resume") else ())]
+    for note in told:
         print(f"note: {note}", file=sys.stderr)
     try:
         with progress_display(plan.nints, len(plan.members)) as report:
@@ -333,7 +336,7 @@ def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | 
         error.add_note(f"The products in {folder} are whole; figures are missing")
         raise
     for note in result.notes:
-        if note not in plan.notes:
+        if note not in told:
             print(f"note: {note}", file=sys.stderr)
     print(closing_text(result, *figures))
     return figures[0] if figures else None

@@ -225,6 +225,15 @@ class Plan(Outline):
 
         return destinations(self, Path(output_dir), overwrite, resume)
 
+    def left_behind(self, output_dir: str | os.PathLike[str] = ".") -> list[str]:
+        """Return a note if only a run of another plan was interrupted there.
+
+        ``resume=True`` cannot go on with it: such a run begins anew.
+        """
+        from tso3dask.graph.run import left_behind
+
+        return left_behind(self, Path(output_dir))
+
     def run(
         self,
         output_dir: str | os.PathLike[str] = ".",

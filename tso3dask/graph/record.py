@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tso3dask
+from tso3dask.config import parse_steps
 
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
@@ -25,7 +26,9 @@ __all__ = [
     "earlier_result",
     "made_by_another_plan",
     "peak_memory",
+    "run_facts",
     "run_record",
+    "what_changed",
 ]
 
 
@@ -72,19 +75,70 @@ class RunResult:
         return [path for paths in self.products.values() for path in paths]
 
 
-def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
-    """Provenance of a run, kept beside its products."""
+def run_facts(plan: Outline) -> dict[str, Any]:
+    """What results depend on: version, input, parameters, references."""
     return {
         "program": f"tso3dask {tso3dask.__version__}",
+        "inputs": {m.segment.path.name: m.segment.identity for m in plan.members},
+        "parameters": plan.parameters.to_dict(explicit_only=True),
+        "references": {m.segment.path.name: _reference_names(m) for m in plan.members},
+    }
+
+
+def what_changed(plan: Outline, description: str) -> str:
+    """Tell in what a plan differs from that of an earlier run.
+
+    Parameters
+    ----------
+    plan : Outline
+        The plan.
+    description : str
+        JSON of `run_facts` of the earlier run; may be damaged or empty.
+    """
+    try:
+        then = json.loads(description)
+        now = json.loads(json.dumps(run_facts(plan)))
+        if then["inputs"] != now["inputs"]:
+            return "of other input"
+        differences = _changed_parameters(plan, then["parameters"])
+        if differences:
+            more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+            return f"with other parameters ({', '.join(differences[:3])}{more})"
+        for key, text in (("references", "other references"), ("program", "another version")):
+            if then[key] != now[key]:
+                return f"with {text}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return "of other input or with other parameters"
+
+
+def _changed_parameters(plan: Outline, then: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Parameters that are not as they were, each with what it was and is."""
+    now = json.loads(json.dumps(plan.parameters.to_dict()))
+    before = json.loads(json.dumps(parse_steps(then).to_dict()))
+    names = [(step, name) for step in now for name in {**before[step], **now[step]}]
+    found = []
+    for step, name in names:
+        old, new = (values[step].get(name) for values in (before, now))
+        if old != new:
+            found.append(f"{step}.{name} was {old}, is {new}")
+    return found
+
+
+def run_record(plan: Outline, result: RunResult) -> dict[str, Any]:
+    """Provenance of a run, kept beside its products."""
+    facts = run_facts(plan)
+    return {
+        "program": facts["program"],
         "python": platform.python_version(),
         "plan": plan.token,
         "association": plan.observation.association.table_name,
-        "inputs": {m.segment.path.name: m.segment.identity for m in plan.members},
-        "parameters": plan.parameters.to_dict(explicit_only=True),
+        "inputs": facts["inputs"],
+        "parameters": facts["parameters"],
         "parameter_origins": dict(plan.parameters.origins),
         "recipe": plan.recipe or None,
         "crds": plan.crds and {"version": plan.crds[0], "context": plan.crds[1]},
-        "references": {m.segment.path.name: _reference_names(m) for m in plan.members},
+        "references": facts["references"],
         "products": {
             kind: {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
             for kind, paths in result.products.items()

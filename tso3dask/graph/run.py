@@ -25,7 +25,9 @@ from tso3dask.graph.record import (
     earlier_result,
     made_by_another_plan,
     peak_memory,
+    run_facts,
     run_record,
+    what_changed,
 )
 from tso3dask.graph.regressors import model_rows
 from tso3dask.graph.shared import drop_shared
@@ -37,6 +39,7 @@ from tso3dask.graph.sinks import (
     placed_files,
     prepare_folder,
     remove_unfinished,
+    unfinished_runs,
 )
 from tso3dask.graph.soss_tasks import SossJob, prepared_plan
 from tso3dask.graph.tables import (
@@ -178,6 +181,19 @@ def destinations(
     return check_folder(plan, output_dir, overwrite, resume, unfinished, foreign)
 
 
+def left_behind(plan: Outline, output_dir: Path) -> list[str]:
+    """Return notes on interrupted runs that this plan cannot go on with. See `Plan.left_behind`."""
+    own = _journal(plan, output_dir)
+    others = unfinished_runs(plan, output_dir)
+    if not others or Path(own.folder).is_dir():
+        return []
+    changed = what_changed(plan, others[-1].description())
+    return [
+        f"{output_dir}: an interrupted run {changed} left finished work there, which is not taken "
+        "up: this run begins anew, and that work is gone when it is done"
+    ]
+
+
 def _journal(plan: Outline, output_dir: Path) -> Journal:
     return Journal(str(output_dir / f"{journal_stem(plan)}{plan.token[:12]}"))
 
@@ -203,10 +219,12 @@ def _run(
     run_id = plan.token[:12]
     journal, manifest = _journal(plan, output_dir), _manifest(plan, output_dir)
     finals = destinations(plan, output_dir, overwrite, resume)
+    notes = left_behind(plan, output_dir) if resume else []
     prepare_folder(output_dir, finals)
     with sole_writer(_lock(plan, output_dir)):
         done = earlier_result(manifest, plan, finals) if resume else None
         if done is None:
+            journal = replace(journal, about=json.dumps(run_facts(plan)))
             if not resume:
                 remove_unfinished(plan, output_dir, finals)
             plan = modelled_plan(plan, journal, scheduler, workers, progress)
@@ -215,6 +233,7 @@ def _run(
             plan = weighted_plan(plan, scheduler, workers)
             sinks = create_sinks(plan, finals, run_id, journal)
             done = _fill(plan, finals, sinks, journal, scheduler, workers, progress)
+            done = replace(done, notes=[*notes, *done.notes])
             write_text(manifest, json.dumps(run_record(plan, done), indent=2) + "\n")
             remove_unfinished(plan, output_dir, finals)
     return replace(done, seconds=time.perf_counter() - started, peak_memory=peak_memory())

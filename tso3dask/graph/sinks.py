@@ -41,6 +41,7 @@ __all__ = [
     "spectrum_specs",
     "step_status",
     "time_columns",
+    "unfinished_runs",
 ]
 
 Sink = TypeVar("Sink")
@@ -163,13 +164,19 @@ def journal_stem(plan: Outline) -> str:
     return f".{plan.names.stem}_tso3dask_unfinished_run."
 
 
+def unfinished_runs(plan: Outline, output_dir: Path) -> list[Journal]:
+    """Journals that interrupted runs of any parameters left, the newest last."""
+    folders = output_dir.glob(f"{glob.escape(journal_stem(plan))}*")
+    return [Journal(str(f)) for f in sorted(folders, key=lambda f: f.stat().st_mtime_ns)]
+
+
 def remove_unfinished(plan: Outline, output_dir: Path, finals: Mapping[str, list[Path]]) -> None:
     """Remove what interrupted runs of any parameters left: parts, and journals that tell of them.
 
     The two go together, for a journal whose parts are gone tells of rows that no file has.
     """
-    for folder in output_dir.glob(f"{glob.escape(journal_stem(plan))}*"):
-        Journal(str(folder)).remove()
+    for journal in unfinished_runs(plan, output_dir):
+        journal.remove()
     for path in (p for paths in finals.values() for p in paths):
         for stale in stale_parts(path):
             stale.unlink(missing_ok=True)

@@ -15,6 +15,8 @@ from tso3dask.errors import RunError
 
 __all__ = ["ChunkResult", "Journal", "load_object"]
 
+_ABOUT = "run.json"
+
 
 @dataclass(frozen=True)
 class ChunkResult:
@@ -44,9 +46,28 @@ class Journal:
     ----------
     folder : str
         Hidden folder beside the products.
+    about : str
+        What the run is of, as text; kept beside the first result.
     """
 
     folder: str
+    about: str = field(default="", repr=False)
+
+    def description(self) -> str:
+        """What the run is of that left results here; empty if that is not known."""
+        try:
+            return (Path(self.folder) / _ABOUT).read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _make(self) -> None:
+        """Make the folder."""
+        folder = Path(self.folder)
+        if folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.about:
+            (folder / _ABOUT).write_text(self.about, "utf-8")
 
     def _path(self, name: str) -> Path:
         return Path(self.folder) / f"{name}.npz"
@@ -67,7 +88,7 @@ class Journal:
     def save(self, name: str, result: ChunkResult) -> ChunkResult:
         """Keep a result and return it."""
         path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make()
         part = path.with_suffix(".part")
         with part.open("wb") as handle:
             place = np.array([result.member, result.a, result.b])
@@ -78,7 +99,7 @@ class Journal:
     def keep(self, name: str, value: Any) -> str:
         """Keep something that tasks of any process share, and return the path of its file."""
         path = (Path(self.folder) / f"{name}.pickle").absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make()
         part = path.with_suffix(".part")
         with part.open("wb") as handle:
             pickle.dump(value, handle, protocol=5)
