@@ -239,7 +239,7 @@ def parse_steps(
     _check_wavelengths("white_light", parameters.white_light)
     _check_wavelengths("light_curves", parameters.light_curves)
     _check_channels(parameters.light_curves)
-    _check_guard(parameters.outlier_detection)
+    _check_outliers(parameters.outlier_detection)
     _check_extraction(parameters.extract_1d)
     if not without_effect:
         return parameters
@@ -301,8 +301,12 @@ def _check_wavelengths(name: str, step: WhiteLight | LightCurveParameters) -> No
         )
 
 
-def _check_guard(step: OutlierDetection) -> None:
-    """Refuse a guard that could not do what is asked of it."""
+def _check_outliers(step: OutlierDetection) -> None:
+    """Refuse a threshold that all pixels are beyond, and a guard that could not guard."""
+    if step.threshold <= 0:
+        raise InputError(
+            f"outlier_detection.snr is {step.snr}; expected a threshold above 0 sigma, as 5"
+        )
     if step.max_flagged is None and step.on_excess != "warn":
         raise InputError(
             f"outlier_detection.on_excess='{step.on_excess}' needs max_flagged, the largest share "
