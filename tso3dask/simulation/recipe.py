@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -145,9 +146,21 @@ def _size(shape: tuple[int, int]) -> tuple[int, int]:
     return _count("ny", ny, 8, 2048), _count("nx", nx, 8, 2048)
 
 
-def _segments(value: int | Sequence[int], nints: int) -> tuple[int, ...]:
-    if isinstance(value, (int, np.integer)):
-        count = _count("segments", int(value))
+def _sizes(segments: Any) -> int | tuple[int, ...]:
+    """Check that segments are a number of them, or a sequence of their sizes."""
+    if isinstance(segments, (int, np.integer)):
+        return _count("segments", segments)
+    if isinstance(segments, (str, bytes)) or not np.iterable(segments):
+        raise InputError(
+            "simulate: segments must be a number of segments or a list of their sizes, as "
+            f"[50, 50, 20], got {segments!r}"
+        )
+    return tuple(_count("segments", size) for size in segments)
+
+
+def _segments(value: int | tuple[int, ...], nints: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        count = value
         if count > nints:
             raise InputError(
                 f"simulate: {count} segments need at least as many integrations, got {nints}"
@@ -157,7 +170,7 @@ def _segments(value: int | Sequence[int], nints: int) -> tuple[int, ...]:
         if min(sizes) < 1:
             sizes = [len(part) for part in np.array_split(np.arange(nints), count)]
     else:
-        sizes = [_count("segments", size) for size in value]
+        sizes = list(value)
         if sum(sizes) != nints:
             raise InputError(
                 f"simulate: segments add up to {sum(sizes)} integrations, nints is {nints}"
@@ -228,14 +241,15 @@ def make_recipe(
             f"simulate: subarray {chosen.subarray} has {chosen.shape[0]} rows, shape has "
             f"{size[0]}; give the subarray that fits, or no shape"
         )
+    parts = _sizes(segments)
     if nints is None:
-        nints = chosen.nints if isinstance(segments, (int, np.integer)) else int(sum(segments))
+        nints = chosen.nints if isinstance(parts, int) else sum(parts)
     nints = _count("nints", nints)
     return Recipe(
         mode=chosen,
         shape=size,
         nints=nints,
-        segments=_segments(segments, nints),
+        segments=_segments(parts, nints),
         exposures=_count("exposures", exposures),
         seed=_count("seed", seed, 0),
         depth=_number("depth", depth, 0.0, 0.2),
