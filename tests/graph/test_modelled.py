@@ -111,6 +111,40 @@ def test_progress_of_models_is_told(asked, spectra):
     assert made.notes == plan.notes
 
 
+@pytest.mark.parametrize(
+    ("parameters", "lost", "flags"),
+    [
+        ({}, "fitted to its integrations, so that no pixel is flagged or replaced", False),
+        ({"outlier_detection": {"skip": True}}, "so that no pixel is replaced", False),
+        (
+            {"outlier_detection": {"scale_brightness": False}, "pixel_replace": {"skip": True}},
+            "fitted to its integrations",
+            True,
+        ),
+    ],
+)
+def test_what_is_lost_without_light_of_the_target_is_told(
+    parameters, lost, flags, copy_of, spectra, tmp_path
+):
+    from astropy.io import fits
+
+    copy = copy_of(spectra)
+    rng = np.random.default_rng(1)
+    for path in copy.members:
+        with fits.open(path, mode="update") as file:
+            sci = file["SCI"].data
+            file["ERR"].data[:] = file["VAR_RNOISE"].data[:] = 1
+            sci[:] = rng.normal(0, 1, sci.shape)
+            sci[len(sci) // 2, 5:8, 5] = 1000
+    steps = {name: {**copy.steps.get(name, {}), **own} for name, own in parameters.items()}
+    plan = make_plan(copy.asn, {**copy.steps, **steps}, recipe="precise")
+    result = plan.run(tmp_path / "out", workers=1)
+    assert any(note.endswith(lost) for note in result.notes), result.notes
+    flagged = sum(member["n_outliers"].sum() for member in result.rows)
+    assert (flagged > 0) == flags
+    assert not any(member.get("n_replaced", np.zeros(1)).any() for member in result.rows)
+
+
 def test_pixels_of_no_use_are_told(asked, copy_of, spectra):
     from astropy.io import fits
 
@@ -124,7 +158,7 @@ def test_pixels_of_no_use_are_told(asked, copy_of, spectra):
         with fits.open(path, mode="update") as file:
             file["SCI"].data[:] = np.nan
     empty = make_plan(copy.asn, copy.steps).modelled
-    assert any("no light of the target" in note for note in empty.notes)
+    assert any(note.endswith("fitted to its integrations") for note in empty.notes)
     assert np.isnan(empty.members[0].model.brightness).all()
     assert np.isfinite(empty.members[0].model.image).all()
 

@@ -237,7 +237,7 @@ def modelled_plan(
         shared = _shared_numbers(model, group, found_here, halo)
         for member, own in zip(group, shared, strict=True):
             members[member.index] = with_model(member, own)
-        notes += _findings(group[0].exposure, model, found_here)
+        notes += _findings(plan, group[0].exposure, model, found_here)
     return plan.with_members(members, notes)
 
 
@@ -256,10 +256,19 @@ def _reporter(plan: Outline, progress: Progress | None) -> Callable[[ChunkResult
     return done
 
 
-def _findings(exposure: str, model: ExposureModel, fits: Sequence[ChunkResult]) -> Iterator[str]:
+def _findings(
+    plan: Outline, exposure: str, model: ExposureModel, fits: Sequence[ChunkResult]
+) -> Iterator[str]:
     """What a user should know of the model of an exposure."""
     if not model.region.any():
-        yield f"{exposure}: no light of the target was found; nothing is fitted to its integrations"
+        step, replacement = plan.parameters.outlier_detection, plan.parameters.pixel_replace
+        lost = ["flagged"] if plan.flags and step.scale_brightness else []
+        lost += ["replaced"] if replacement.needs_model else []
+        so = f", so that no pixel is {' or '.join(lost)}" if lost else ""
+        yield (
+            f"{exposure}: no light of the target was found; nothing is fitted to its "
+            f"integrations{so}"
+        )
         return
     unknown = sum(int(np.count_nonzero(np.isnan(f.rows["brightness"]))) for f in fits)
     if unknown:
