@@ -8,7 +8,7 @@ import pytest
 
 import tso3dask.pipeline
 from tso3dask import cli
-from tso3dask.errors import InputError, NotYetError, RunError
+from tso3dask.errors import GuardError, InputError, NotYetError, RunError
 
 
 class FakePlan:
@@ -180,6 +180,7 @@ def test_output_folder_of_the_parameter_file(planned, tmp_path, monkeypatch):
     [
         (InputError("bad input"), 2, False),
         (RunError("worker lost"), 1, True),
+        (GuardError("too many"), 1, False),
         (NotYetError("not yet"), 1, False),
         (KeyboardInterrupt(), 1, True),
         (ZeroDivisionError("division\nby zero"), 1, True),
@@ -197,6 +198,7 @@ def test_failures_tell_what_is_safe(planned, error, status, resume, kept, tmp_pa
     assert last.startswith("tso3dask: ")
     assert ("--resume" in last) == bool(resume and kept)
     assert ("Nothing was begun" in last) == (resume and not kept)
+    assert ("would stop again" in last) == isinstance(error, GuardError)
     assert "Traceback" not in last
 
 

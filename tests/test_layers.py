@@ -51,7 +51,9 @@ BELOW = {
     "quicklook": {"graph", "pipeline"},
     "inspect": {"errors", "io", "schema", "wording"},
     "demo": {"config", "errors", "params", "pipeline", "simulation", "wording"},
+    "channels_command": {"config", "errors", "pipeline", "wording"},
     "cli": {
+        "channels_command",
         "config",
         "curve_report",
         "curvelook",
@@ -85,6 +87,7 @@ FOREIGN = {
     "step_arguments": set(),
     "progress": {"rich"},
     "demo": set(),
+    "channels_command": set(),
 }
 
 

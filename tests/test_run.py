@@ -745,10 +745,23 @@ def test_one_run_at_a_time_in_a_folder(plans, reference, tmp_path):
     same_products(products(out), reference("images"))
 
 
-def test_white_light_of_no_wavelength_is_told(spectra, tmp_path):
-    steps = {**spectra.steps, "white_light": {"min_wavelength": 40, "max_wavelength": 50}}
-    result = tso3.plan(spectra.asn, steps).run(tmp_path)
-    assert any("white light is NaN everywhere" in note for note in result.notes)
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"min_wavelength": 40, "max_wavelength": 50}, "no flux between 40 and 50 micrometres"),
+        ({"min_wavelength": 40}, "no flux from 40 micrometres on"),
+        ({"max_wavelength": 0.1}, "no flux up to 0.1 micrometres"),
+        ({}, "no spectrum has any flux"),
+    ],
+)
+def test_white_light_of_no_wavelength_is_told(spectra, copy_of, limits, told, tmp_path):
+    observation = spectra if limits else copy_of(spectra)
+    for path in () if limits else observation.members:
+        with fits.open(path, mode="update") as hdus:
+            hdus["SCI"].data[:] = np.nan
+    steps = {**observation.steps, "white_light": limits}
+    result = tso3.plan(observation.asn, steps).run(tmp_path / "out")
+    assert f"white light is NaN everywhere: {told}" in result.notes
     assert "rows" not in repr(result)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import tso3dask
-from tso3dask.errors import InputError, NotYetError, Tso3Error
+from tso3dask.errors import GuardError, InputError, NotYetError, Tso3Error
 from tso3dask.step_arguments import all_steps, steps_text, take_steps
 from tso3dask.wording import counted
 
@@ -327,6 +327,9 @@ def _execute(plan: Any, folder: Path, *, plots: bool, **options: Any) -> Path | 
             result = plan.run(folder, progress=report, **options)
     except (InputError, NotYetError):
         raise
+    except GuardError as error:
+        error.add_note("The same command would stop again; with other parameters it begins anew")
+        raise
     except (KeyboardInterrupt, Exception) as error:
         error.add_note(left_text(folder, resumable="resume" in options))
         raise
@@ -460,38 +463,15 @@ def _run_asn(args: argparse.Namespace) -> int:
 
 
 def _add_channels(parser: argparse.ArgumentParser) -> None:
-    from tso3dask.config import parameters_of
+    from tso3dask.channels_command import add_arguments
 
-    parser.add_argument("input", metavar="X1DINTS", help="spectra, of jwst too")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="table to write (<input>_speclc.ecsv, here)"
-    )
-    for name in _CHANNELS:
-        row = parameters_of("light_curves")[name]
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, dest=name, metavar="VALUE", help=row.help)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
-
-
-_CHANNELS = (
-    *("edges", "resolving_power", "pixels_per_channel"),
-    *("min_wavelength", "max_wavelength"),
-)
+    add_arguments(parser)
 
 
 def _run_channels(args: argparse.Namespace) -> int:
-    from tso3dask.pipeline import spectral_light_curves
+    from tso3dask.channels_command import run_from_args
 
-    stem = Path(args.input).name.removesuffix(".fits").removesuffix("_x1dints")
-    output = Path(args.output or f"{stem}_speclc.ecsv").expanduser()
-    if output.exists() and not args.overwrite:
-        raise InputError(f"{output}: is there already; give --overwrite to replace it")
-    given = {name: getattr(args, name) for name in _CHANNELS if getattr(args, name) is not None}
-    table = spectral_light_curves(args.input, output, **given)
-    count = len(table.meta["channels"])
-    print(f"{output}: {counted(count, 'channel')}, {counted(len(table), 'integration')}")
-    return 0
+    return run_from_args(args)
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], int]]] = {

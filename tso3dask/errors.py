@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "NotYetError", "RunError", "Tso3Error"]
+__all__ = ["GuardError", "InputError", "NotYetError", "RunError", "Tso3Error"]
 
 
 class Tso3Error(Exception):
@@ -21,6 +21,10 @@ class RunError(Tso3Error, RuntimeError):
     """Something failed while pixels were being processed."""
 
     exit_status = 1
+
+
+class GuardError(RunError):
+    """A limit that the user set was passed; the same command would end in the same way."""
 
 
 class NotYetError(RunError):

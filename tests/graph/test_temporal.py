@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 import tso3dask as tso3
-from tso3dask.errors import InputError, NotYetError, RunError
+from tso3dask.errors import GuardError, InputError, NotYetError, RunError
 from tso3dask.graph import steps
 from tso3dask.graph.program import Program, Source, _SlidingReader
 from tso3dask.graph.stages import FlagOutliers, flag_stage
@@ -257,14 +257,19 @@ def test_too_many_flagged_pixels_stop_a_run_or_give_a_note(spectra, tmp_path):
     share = warned.rows[0]["flagged_fraction"]
     over = [f"{i + 1}" for i in np.flatnonzero(share > 0.003)]
     assert notes[0].startswith(spectra.members[0].name)
+    assert f"a share of {share.max():.2g} of the target's pixels is flagged" in notes[0]
     assert f"in integration{'s' * (len(over) > 1)} {', '.join(over[:5])}" in notes[0]
     with pytest.raises(
-        RunError, match=r"calints.fits: integrations? \d+.*would be flagged"
+        GuardError, match=r"calints.fits: integrations? \d+.*a share of 0\.\d+ .*would be flagged"
     ) as stop:
         run("stopped", on_excess="stop")
     assert "max_flagged is 0.003" in str(stop.value)
     assert " 0.0% of the target" not in str(stop.value)
     assert not list((tmp_path / "stopped").glob("*crfints.fits"))
+    stopped = tmp_path / "stopped"
+    looser = precise(spectra, outlier_detection={"max_flagged": 0.5, "on_excess": "stop"})
+    done = tso3.plan(spectra.asn, looser).run(stopped, workers=1, resume=True)
+    assert "max_flagged was 0.003, is 0.5" in done.notes[0]
     assert len(run("enough", max_flagged=0.5, on_excess="stop").products["crfints"]) == 4
 
 

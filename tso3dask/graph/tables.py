@@ -203,8 +203,8 @@ def _excess(plan: Outline, member: Member, values: Mapping[str, np.ndarray]) -> 
         return []
     where = np.flatnonzero(share > limit)
     text = (
-        f"{member.segment.path.name}: {share[where].max():.1%} of the target's pixels are flagged "
-        f"in {listed(where + 1)}, max_flagged is {limit:g}"
+        f"{member.segment.path.name}: a share of {share[where].max():.2g} of the target's pixels "
+        f"is flagged in {listed(where + 1)}, max_flagged is {limit:g}"
     )
     return [text]
 
@@ -371,6 +371,22 @@ def _after_hooks(plan: Outline, columns: dict[str, Any]) -> dict[str, Any]:
     return columns_of([hook_table(plan, table_of(own))])
 
 
+def _why_no_light(plan: Outline, rows: Sequence[Mapping[str, np.ndarray]]) -> str:
+    """Say whether there is no flux at all, or none at the wavelengths summed."""
+    counts = [v for own in rows for name, v in own.items() if name.startswith("bin_count")]
+    if counts and not any(count.any() for count in counts):
+        return "no spectrum has any flux"
+    step = plan.parameters.white_light
+    low, high = step.min_wavelength, step.max_wavelength
+    if low is not None and high is not None:
+        return f"no flux between {low:g} and {high:g} micrometres"
+    if low is not None:
+        return f"no flux from {low:g} micrometres on"
+    if high is not None:
+        return f"no flux up to {high:g} micrometres"
+    return "no flux at the wavelengths summed"
+
+
 def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Columns of the tables that a plan writes, by kind, and ``notes`` on them."""
     tables: dict[str, Any] = {}
@@ -387,10 +403,7 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
         tables["notes"] = list(white.notes)
         flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]
         if flux and np.isnan(np.concatenate(flux)).all():
-            low, high = plan.white_range
-            tables["notes"].append(
-                f"white light is NaN everywhere: no flux between {low:g} and {high:g} micrometres"
-            )
+            tables["notes"].append(f"white light is NaN everywhere: {_why_no_light(plan, rows)}")
     if "speclc" in plan.products:
         from tso3dask.graph.channels import channel_table
 

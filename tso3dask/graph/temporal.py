@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tso3dask.config import PipelineParameters
-from tso3dask.errors import RunError
+from tso3dask.errors import GuardError, RunError
 from tso3dask.graph.flag_rows import rows_to_flag
 from tso3dask.graph.program import Block, Pointwise, Ranges, Source, rows_asked
 from tso3dask.ops.dq import interpret_good_bits
@@ -154,11 +154,11 @@ class FlagInTime:
             return
         where = np.flatnonzero(share > self.max_flagged)
         if where.size:
-            raise RunError(
+            raise GuardError(
                 f"{getattr(source, 'path', '') or 'outlier_detection'}: "
-                f"{listed(where + a + 1)} of the segment: {100 * share[where].max():.2g}% of the "
-                f"target's pixels would be flagged, max_flagged is {self.max_flagged:g}; look at "
-                "the data, raise snr or max_flagged, or set on_excess to 'warn'"
+                f"{listed(where + a + 1)} of the segment: a share of {share[where].max():.2g} of "
+                f"the target's pixels would be flagged, max_flagged is {self.max_flagged:g}; look "
+                "at the data, raise snr or max_flagged, or set on_excess to 'warn'"
             )
 
 
