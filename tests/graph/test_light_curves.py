@@ -284,6 +284,8 @@ def test_light_curves_step_alone(runs):
         tso3.spectral_light_curves(x1dints, edges=[1, 2])
     with pytest.raises(InputError, match=r"own.fits: expected the name of a table.*ecsv"):
         tso3.spectral_light_curves(x1dints, "own.fits")
+    with pytest.raises(InputError, match=r"nodir/a.ecsv: there is no folder nodir; make it first"):
+        tso3.spectral_light_curves(x1dints, "nodir/a.ecsv")
 
 
 def test_hooks_and_light_curves(spectra, tmp_path):

@@ -98,6 +98,13 @@ def test_what_makes_no_channel_is_refused():
         channel_edges(WAVELENGTH, edges=np.array([7.0, 8.0]))
     with pytest.raises(InputError, match="no channel lies within"):
         channel_edges(WAVELENGTH, pixels_per_channel=50)
+    with pytest.raises(InputError, match=r"um, and within min_wavelength 800$") as told:
+        channel_edges(WAVELENGTH, min_wavelength=800)
+    low, high = column_edges(WAVELENGTH)[1][[0, -1]]
+    assert f"the spectrum, {low:.4g} to {high:.4g} um" in str(told.value)
+    narrow = r"within min_wavelength 3 and max_wavelength 3.001; at 3 um a channel is 0.03 um wide$"
+    with pytest.raises(InputError, match=narrow):
+        channel_edges(WAVELENGTH, min_wavelength=3, max_wavelength=3.001)
     for power, told in ((1e9, "1e[+]09 makes 5.38e[+]08"), (1e17, "1e[+]17"), (1e308, "1e[+]308")):
         with pytest.raises(InputError, match=f"resolving_power: {told} .*no more than 10000"):
             channel_edges(WAVELENGTH, resolving_power=power)

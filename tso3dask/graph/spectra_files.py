@@ -228,6 +228,8 @@ def spectral_light_curves(
 
     if output is not None and Path(output).suffix != ".ecsv":
         raise InputError(f"{output}: expected the name of a table, which ends with .ecsv")
+    if output is not None and not Path(output).parent.is_dir():
+        raise InputError(f"{output}: there is no folder {Path(output).parent}; make it first")
     given = {"skip": False, **parameters}
     step = parse_steps({"light_curves": given}).light_curves
     path = Path(x1dints)

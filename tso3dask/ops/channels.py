@@ -148,9 +148,15 @@ def channel_edges(
     pairs = np.stack([made[:-1], made[1:]], axis=1)
     pairs = pairs[pairs[:, 1] > pairs[:, 0]]
     if not len(pairs):
-        raise InputError(
-            f"light_curves: no channel lies within the spectrum, {low:.4g} to {high:.4g} um"
-        )
+        text = f"light_curves: no channel lies within the spectrum, {limits[0]:.4g} to "
+        text += f"{limits[-1]:.4g} um"
+        asked = {"min_wavelength": min_wavelength, "max_wavelength": max_wavelength}
+        within = [f"{name} {value:g}" for name, value in asked.items() if value is not None]
+        if within:
+            text += f", and within {' and '.join(within)}"
+        if edges is None and pixels_per_channel is None and low < high:
+            text += f"; at {low:.4g} um a channel is {low * (ratio - 1):.2g} um wide"
+        raise InputError(text)
     return pairs
 
 
