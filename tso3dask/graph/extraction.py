@@ -79,11 +79,15 @@ def extract_pass(
             if job.curves is not None:
                 for name, values in job.curves.measure(columns).items():
                     rows[name][here] = values
+                counted = columns
                 if "n_replaced" in block.counts:
                     box = setup.as_box() if box is None else box
-                    raw = box.columns(unreplaced(block.arrays), factor, first)
+                    counted = box.columns(unreplaced(block.arrays), factor, first)
                     white = rows.setdefault("raw_white", np.full(b - a, np.nan))
-                    white[here] = job.curves.white(raw)
+                    white[here] = job.curves.white(counted)
+                if job.curves.errors:
+                    counts = job.curves.error_counts(counted)
+                    rows["error_counts"] = counts + rows.get("error_counts", 0)
             if dynamic is not None:
                 dynamic.add(first, columns["FLUX"])
     if dynamic is not None:

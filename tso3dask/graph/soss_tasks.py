@@ -183,6 +183,9 @@ def extract_orders(job: SossJob, a: int, b: int) -> ChunkResult:
                 own = {name: columns[f"{name}_{order}"] for name in ("FLUX", "FLUX_ERROR")}
                 for name, values in curves.measure(own).items():
                     rows[f"{name}_{order}"][here] = values
+                if curves.errors:
+                    name = f"error_counts_{order}"
+                    rows[name] = curves.error_counts(own) + rows.get(name, 0)
                 if order in dynamic:
                     dynamic[order].add(first, own["FLUX"])
     rows["note"] = notes

@@ -140,6 +140,7 @@ def white_light_of_file(
         If the file has no spectra, or the reference is missing.
     """
     from tso3dask.graph.tables import named_series
+    from tso3dask.ops.curve_notes import error_notes
     from tso3dask.ops.curves import LightCurves
     from tso3dask.ops.whitelight import white_light_columns, white_light_meta
 
@@ -148,13 +149,19 @@ def white_light_of_file(
     step = parameters.white_light
     weights = _weights(spectra, limits) if step.weighted else {}
     entries = []
+    counts: dict[Any, Any] = {}
     for one in spectra:
         known = weights.get((one.detector, one.order, one.width))
         curves = LightCurves(one.wavelength(), limits(one.order), step.errors, known)
         entries.append(one.facts | named_series(_measured(one, curves)))
+        if step.errors:
+            key = one.detector, one.order
+            counted = sum(curves.error_counts(block)[0] for _, block in one.blocks())
+            counts[key] = counted + counts.get(key, 0)
     white = white_light_columns(entries)
+    by_order = {(detector, order): known for (detector, order, _), known in weights.items()}
     columns = {name: (values, white.units.get(name)) for name, values in white.columns.items()}
-    return columns, white_light_meta(primary), list(white.notes)
+    return columns, white_light_meta(primary), [*white.notes, *error_notes(white, by_order, counts)]
 
 
 def _limits(path: Path, primary: Any, parameters: PipelineParameters) -> Limits:

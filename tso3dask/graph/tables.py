@@ -15,6 +15,8 @@ from tso3dask.wording import counted, listed
 if TYPE_CHECKING:
     from tso3dask.graph.outline import Member, Outline
     from tso3dask.ops.curve_axis import TimeAxis
+    from tso3dask.ops.curves import Weights
+    from tso3dask.ops.whitelight import WhiteLight
 
 Rows = Mapping[str, np.ndarray]
 """Rows of a member by name; names of orders of NIRISS SOSS end with the order."""
@@ -221,6 +223,22 @@ def white_light_table(plan: Outline, rows: Sequence[Rows]) -> Any:
     return white_light_columns(spectra)
 
 
+def _white_notes(plan: Outline, white: WhiteLight, rows: Sequence[Rows]) -> list[str]:
+    """What is wrong with errors and weights of the white light."""
+    from tso3dask.ops.curve_notes import error_notes
+
+    weights: dict[Any, Weights] = {}
+    counts: dict[Any, Any] = {}
+    for member, table in plan.tables:
+        key = member.segment.get("DETECTOR"), table.spectral_order
+        if table.spectral_order in member.weights:
+            weights[key] = member.weights[table.spectral_order]
+        counted = rows[member.index].get(f"error_counts{table.ending}")
+        if counted is not None:
+            counts[key] = counted.sum(axis=0) + counts.get(key, 0)
+    return error_notes(white, weights, counts)
+
+
 def named_series(measured: Rows, ending: str = "") -> dict[str, np.ndarray]:
     """Light curves of the white light by the names that its table knows."""
     return {
@@ -400,7 +418,7 @@ def make_tables(plan: Outline, rows: list[dict[str, np.ndarray]]) -> dict[str, A
     if "whtlt" in plan.products:
         white = white_light_table(plan, rows)
         tables["whtlt"] = _after_hooks(plan, _with_units(white))
-        tables["notes"] = list(white.notes)
+        tables["notes"] = [*white.notes, *_white_notes(plan, white, rows)]
         flux = [v for n, v in white.columns.items() if n.startswith("whitelight_flux")]
         if flux and np.isnan(np.concatenate(flux)).all():
             tables["notes"].append(f"white light is NaN everywhere: {_why_no_light(plan, rows)}")

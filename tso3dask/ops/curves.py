@@ -175,6 +175,26 @@ class LightCurves:
         """White light ``(integration,)`` of spectra, as `measure` gives it."""
         return white_light_sums(columns["FLUX"], self.wavelength, *self.limits)
 
+    def error_counts(self, columns: Mapping[str, Float]) -> NDArray[np.int64]:
+        """Count the columns that the white light sums, and those of them with an error above 0.
+
+        Parameters
+        ----------
+        columns : mapping
+            ``FLUX`` and ``FLUX_ERROR`` ``(integration, dispersion)``.
+
+        Returns
+        -------
+        ndarray
+            ``(1, 2)``: those with an error and all of them, in all integrations together.
+        """
+        low, high = self.limits
+        with np.errstate(invalid="ignore"):
+            summed = ~np.isnan(columns["FLUX"])
+            summed &= (self.wavelength >= low) & (self.wavelength <= high)
+            known = summed & (columns["FLUX_ERROR"] > 0)
+        return np.array([[np.count_nonzero(known), np.count_nonzero(summed)]])
+
     def measure(self, columns: Mapping[str, Float]) -> dict[str, Float]:
         """Sum spectra.
 

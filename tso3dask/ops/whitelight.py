@@ -66,6 +66,8 @@ class WhiteLight:
         Warnings.
     endings : dict of str
         Per detector the ending of the names of its columns.
+    names : dict of str
+        Name of the column of each of the `SERIES`, detector and order.
     """
 
     columns: dict[str, Float]
@@ -74,6 +76,7 @@ class WhiteLight:
     integration: dict[Any, NDArray[np.int64]]
     notes: tuple[str, ...] = ()
     endings: dict[Any, str] = field(default_factory=dict)
+    names: dict[tuple[str, Any, Any], str] = field(default_factory=dict)
 
 
 def white_light_sums(
@@ -209,6 +212,7 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
     length = max((len(table["mid_utc"]) for table in tables.values()), default=0)
     columns: dict[str, Float] = {}
     units: dict[str, str] = {}
+    names: dict[tuple[str, Any, Any], str] = {}
     for name, table in tables.items():
         ending = endings[name]
         columns[f"MJD_UTC{ending}"] = _padded(table["mid_utc"], length)
@@ -216,6 +220,7 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
         for key, order in wanted:
             label = f"_order_{order}" if len(orders) > 1 else ""
             column = f"{SERIES[key]}{label}{ending}"
+            names[key, name, order] = column
             columns[column] = _padded(table[key, order], length)
             if unit:
                 units[column] = str(unit)
@@ -226,6 +231,7 @@ def white_light_columns(spectra: Sequence[Mapping[str, Any]]) -> WhiteLight:
         {name: table["integration"] for name, table in tables.items()},
         tuple(notes),
         endings,
+        names,
     )
 
 
