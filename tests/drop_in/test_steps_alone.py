@@ -143,6 +143,23 @@ def test_replacement_in_time_makes_its_own_model(kind, request, here):
     assert np.isnan(fits.getdata(path, "SCI")).sum() > np.isnan(result.data).sum()
 
 
+def test_replaced_pixels_do_not_change_the_profile(made, tmp_path):
+    """Steps one after the other weigh pixels as a run does, though dead ones have estimates."""
+    observation = made("mir_lrs-slitless", nints=30, shape=(40, 26), cr_rate=1e-3)
+    given = {**observation.steps["extract_1d"], "extraction_type": "horne"}
+    flagging = {"nan_aware": True, "scale_brightness": True, "noise": "model"}
+    replacing = {"algorithm": "temporal", "skip": False}
+    steps = {"extract_1d": given, "outlier_detection": flagging, "pixel_replace": replacing}
+    result = tso3dask.plan(observation.asn, steps).run(tmp_path)
+    table = fits.getdata(result.products["x1dints"][0], "EXTRACT1D", 1)
+    flagged = OutlierDetectionStep.call(observation.members[0], **flagging)
+    replaced = PixelReplaceStep.call(flagged, algorithm="temporal")
+    spectra = Extract1dStep.call(replaced, **given).spec[0].spec_table
+    ratio = spectra["FLUX_ERROR"] / table["FLUX_ERROR"]
+    assert np.nanmax(np.abs(ratio - 1)) < 0.03
+    assert np.nanmax(np.abs(spectra["FLUX"] - table["FLUX"]) / table["FLUX_ERROR"]) < 0.2
+
+
 def test_boundary_of_one_file_has_no_effect_and_is_told(spectroscopy, here, caplog):
     member = spectroscopy.members[0]
     plain = OutlierDetectionStep.call(member, scale_brightness=True)

@@ -101,6 +101,22 @@ def test_hits_and_missing_pixels_do_not_matter():
     np.testing.assert_allclose(after["shift_y"], before["shift_y"], atol=2e-3)
 
 
+def test_estimates_count_as_missing():
+    """Pixels that were replaced tell nothing of the star: their values do not matter."""
+    one, two = (Exposure(nints=20, shape=(24, 80), seed=4) for _ in range(2))
+    bad = np.random.default_rng(5).random(one.dq.shape) < 0.02
+    bad[:, 8, 12] = True
+    found = []
+    for scene, bit in ((one, 1), (two, 1 << 28)):
+        scene.cubes["sci"] = np.where(bad, np.float32(1.1), np.float32(1)) * scene.cubes["sci"]
+        scene.cubes["dq"] = scene.dq = np.where(bad, bit, 0).astype(np.uint32)
+        model = scene.template()
+        assert model.dead[8, 12]
+        found.append({"image": model.image} | fit(scene, model))
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values, err_msg=name)
+
+
 def test_flares_are_fitted():
     scene = Exposure(depth=-0.5)
     found = fit(scene, scene.template())

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tso3dask.ops.dq import FLAG_VALUES
 from tso3dask.ops.exposure_model import NUMBERS, ExposureModel
 
 __all__ = [
@@ -52,8 +53,8 @@ _LARGEST_ERROR = 0.1
 _NOISE_GAIN = (0.9, 3.2)
 """Variance that noise of an image adds to its gradient and curvature: that of the differences."""
 
-BAD_BITS = 1
-"""DQ bits of pixels that are not used: DO_NOT_USE."""
+BAD_BITS = FLAG_VALUES["DO_NOT_USE"] | FLAG_VALUES["FLUX_ESTIMATED"]
+"""DQ bits of pixels that are not used: an estimate tells nothing of the star."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,7 +308,7 @@ def fit_integrations(
     sci : (integration, y, x) float32
         Pixels of `FitPlan.window`; NaN are left out.
     dq : (integration, y, x) uint32
-        Their flags; DO_NOT_USE are left out.
+        Their flags; DO_NOT_USE and FLUX_ESTIMATED are left out.
     clip : float
         Residuals left out, in units of their robust scatter.
     tolerances : tuple of float
