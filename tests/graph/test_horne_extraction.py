@@ -106,6 +106,8 @@ def test_the_width_of_least_scatter(small, tmp_path):
     known = [s for s in first["scatter"] if s is not None]
     assert first["scatter"][best] <= 1.5 * min(known)
     assert np.median(expected[0]["NPIXELS"]) == pytest.approx(first["chosen"])
+    result = tso3.plan(small.asn, given).run(tmp_path / "c", workers=1)
+    assert [curve.chosen for curve in result.growth.values()] == [first["chosen"]]
 
 
 def test_through_the_slit_and_without_a_reference(made, copy_of):

@@ -66,6 +66,8 @@ def test_run_and_lazy_table(observations, kind, tmp_path):
     data = pd.read_csv(path, comment="#", sep=r"\s+")
     assert list(data.columns) == table.colnames
     assert table.meta.get("dispersion_axis") == {"spectra": "y", "detectors": "x"}.get(kind)
+    plain = {n.removesuffix(ending) for n in table.colnames for ending in endings}
+    assert set(table.meta["meaning"]) == plain & set(regressors.MEANINGS)
 
 
 def test_jitter_that_was_put_in_is_found(made, tmp_path):
@@ -117,6 +119,7 @@ def test_without_outlier_detection_there_are_no_counts(spectra, tmp_path):
     plan = tso3.plan(spectra.asn, steps_of(spectra, wanted))
     table = read_table(plan.run(tmp_path).products["regressors"][0])
     assert "shift_x" in table.colnames
+    assert "shift_x" in table.meta["meaning"] and "n_outliers" not in table.meta["meaning"]
     assert list(plan.regressors) == table.colnames
     assert "extract_1d, white_light, regressors\n" in repr(plan)
 

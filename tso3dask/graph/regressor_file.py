@@ -45,7 +45,7 @@ def regressors_of_plan(plan: Outline) -> tuple[Columns, dict[str, Any], tuple[st
     counts = [_counts(member) for member in modelled.members]
     columns = regressor_columns(modelled, counts, COUNTS)
     notes = tuple(note for note in modelled.notes if note not in plan.notes)
-    return columns, table_meta(modelled, "regressors"), notes
+    return columns, table_meta(modelled, "regressors", columns=columns), notes
 
 
 def _counts(member: Member) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ and replaced pixels from the tasks that flagged and replaced them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,13 +152,15 @@ def regressor_columns(
     return columns
 
 
-def regressor_meta(plan: Outline) -> dict[str, Any]:
-    """Meta of the table: the direction of wavelength, and what the columns are."""
+def regressor_meta(plan: Outline, columns: Collection[str]) -> dict[str, Any]:
+    """Meta of the table: the direction of wavelength, and what its columns are."""
     axes = {m.model.dispaxis for m in plan.members if m.model is not None} - {0}
     meta: dict[str, Any] = {}
     if len(axes) == 1:
         meta["dispersion_axis"] = "x" if axes == {1} else "y"
-    return {**meta, "meaning": {name: meaning for name, (_, meaning) in MEANINGS.items()}}
+    there = {name.removesuffix(ending) for ending, *_ in _groups(plan) for name in columns}
+    meanings = {name: meaning for name, (_, meaning) in MEANINGS.items() if name in there}
+    return {**meta, "meaning": meanings}
 
 
 def regressor_dataset(plan: Outline) -> xr.Dataset:

@@ -269,7 +269,9 @@ def _fill(
     outliers = outlier_counts(plan, rows)
     rows = [{**own, **model_rows(m)} for m, own in zip(plan.members, rows, strict=True)]
     growth = {
-        m.segment.detector: m.model.growth
+        m.segment.detector: replace(
+            m.model.growth, chosen=None if m.spectrum is None else m.spectrum.chosen_width
+        )
         for m in plan.members
         if m.model is not None and m.model.growth is not None
     }
@@ -299,7 +301,8 @@ def _finish(
     for kind in TABLES:
         if kind in finals:
             final = finals[kind][0]
-            done[final] = write_table(final, tables[kind], table_meta(plan, kind), run_id)
+            meta = table_meta(plan, kind, columns=tables[kind])
+            done[final] = write_table(final, tables[kind], meta, run_id)
     return {kind: [done[final] for final in places] for kind, places in finals.items()}
 
 

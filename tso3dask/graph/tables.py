@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -310,8 +310,13 @@ def _joined(members: Sequence[Member], keyword: str) -> str | None:
     return ",".join(known) if known else None
 
 
-def table_meta(plan: Outline, kind: str, members: Sequence[Member] | None = None) -> dict[str, Any]:
-    """Meta of the photometry or the white-light table, of all members by default."""
+def table_meta(
+    plan: Outline,
+    kind: str,
+    members: Sequence[Member] | None = None,
+    columns: Collection[str] = (),
+) -> dict[str, Any]:
+    """Meta of a table, of all members by default; that of regressors tells of its columns."""
     members = plan.members if members is None else members
     keys = ["instrument", "subarray", "filter", "pupil", "target_name"]
     words = {"instrument": "INSTRUME", "target_name": "TARGNAME"}
@@ -320,7 +325,7 @@ def table_meta(plan: Outline, kind: str, members: Sequence[Member] | None = None
         from tso3dask.graph.regressors import regressor_meta
 
         light_curve = "phot" if plan.kind == "imaging" else "whtlt"
-        return {**table_meta(plan, light_curve, members), **regressor_meta(plan)}
+        return {**table_meta(plan, light_curve, members), **regressor_meta(plan, columns)}
     if kind == "speclc":
         from tso3dask.graph.channels import channel_meta
 

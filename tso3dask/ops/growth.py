@@ -38,12 +38,15 @@ class GrowthCurve:
         Its relative scatter from one integration to the next; NaN where it is not known.
     integrations : int
         Integrations that the scatter comes from; 0 where that is not known.
+    chosen : float or None
+        Width that was taken because of it, pixels.
     """
 
     width: NDArray[np.float64]
     flux: NDArray[np.float64]
     scatter: NDArray[np.float64]
     integrations: int = 0
+    chosen: float | None = None
 
     @property
     def tolerance(self) -> float:
