@@ -209,6 +209,15 @@ def test_niriss_soss_tables_and_white_light(ran):
     assert white[names[1]][0] == pytest.approx(np.nansum(flux[used]), rel=1e-12)
 
 
+def test_niriss_soss_channels_of_a_run_and_of_a_file_are_told_alike(soss, tmp_path):
+    steps = {**soss_steps(soss), "light_curves": {"skip": False, "resolving_power": 20}}
+    result = tso3.plan(soss.asn, steps).run(tmp_path)
+    (x1dints,), (speclc,) = result.products["x1dints"], result.products["speclc"]
+    told = Table.read(speclc, format="ascii.ecsv").meta["channels"]
+    assert {channel["detector"] for channel in told} == {"NIS"}
+    assert tso3.spectral_light_curves(x1dints, resolving_power=20).meta["channels"] == told
+
+
 def test_niriss_soss_draws_its_orders(ran):
     from tso3dask.quicklook import quicklook_of
 

@@ -96,13 +96,17 @@ class _Spectra:
 def _spectra(path: Path) -> tuple[Any, list[_Spectra]]:
     """Primary header of a file and its spectra by table, or by detector and order."""
     primary, tables = read_spectrum_tables(path)
+
+    def key(table: SpectrumTable) -> tuple[Any, Any]:
+        detector = table.header.get("DETECTOR", primary.get("DETECTOR"))
+        return detector, table.header.get("SPORDER")
+
     if tables[0].vectors:
-        groups = [((t.header.get("DETECTOR"), t.header.get("SPORDER")), [t]) for t in tables]
+        groups = [(key(table), [table]) for table in tables]
     else:
         by_key: dict[tuple[Any, Any], list[SpectrumTable]] = {}
         for table in tables:
-            detector = table.header.get("DETECTOR", primary.get("DETECTOR"))
-            by_key.setdefault((detector, table.header.get("SPORDER")), []).append(table)
+            by_key.setdefault(key(table), []).append(table)
         groups = list(by_key.items())
     found = []
     for (detector, order), own in groups:
