@@ -108,6 +108,28 @@ def test_growth_curve_has_its_panel():
     axis = draw_curves(CurveLook(QuickLook("p"), [one])).axes[-1]
     assert axis.get_xlabel() == "Width of the aperture (pixels)"
     np.testing.assert_allclose(axis.lines[0].get_ydata(), 1e3 / width)
+    assert len(axis.lines) == 1 and axis.get_legend() is None
+    one.growth = GrowthCurve(width, width, 1e-3 / width, chosen=5.0)
+    axis = draw_curves(CurveLook(QuickLook("p"), [one])).axes[-1]
+    np.testing.assert_array_equal(axis.lines[1].get_xdata(), [5, 5])
+    assert [t.get_text() for t in axis.get_legend().get_texts()] == ["chosen, 5"]
+
+
+@pytest.mark.parametrize("n", [4, 12])
+def test_scatter_of_few_integrations_has_limits_around_it(n):
+    axis = axes_of(draw_curves(CurveLook(QuickLook("p"), [curves(n)])))[
+        "Scatter between neighbouring bins (ppm)"
+    ]
+    drawn = [line for line in axis.lines if line.get_visible()]
+    sizes = np.concatenate([line.get_xdata() for line in drawn])
+    values = np.concatenate([line.get_ydata() for line in drawn])
+    (low, high), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    assert sizes.min() / 2 <= low and high <= 2 * sizes.max()
+    assert values.min() / 2 <= bottom < values.min() and values.max() < top <= 2 * values.max()
+    texts = [t.get_text() for t in axis.get_legend().get_texts()]
+    assert texts == [t for t in texts if any(t == line.get_label() for line in drawn)]
+    if np.ptp(sizes) == 0:
+        assert not {"errors", "$1/\\sqrt{N}$"} & set(texts)
 
 
 def test_legend_and_panel_have_the_same_scatter():

@@ -253,48 +253,53 @@ def _draw_regressor(axis: Axes, name: str, found: list[Curves], time: TimeAxis) 
 
 def _draw_allan(axis: Axes, found: list[Curves]) -> None:
     """Scatter between neighbouring bins against their size, with the line of white noise."""
-    named = False
     for i, curves in enumerate(found):
         colour = COLOURS[i % len(COLOURS)]
         unreplaced = _raw_of(curves)
         if unreplaced is not None:
             raw = allan_deviation(relative_curve(unreplaced))
-            label = None if named else "not replaced"  # one colour for all
-            named = True
-            axis.plot(raw.size, 1e6 * raw.scatter, color=_GREY, marker=".", lw=1, label=label)
-        light = relative_curve(curves.channel.flux)
-        binned = allan_deviation(light)
+            style = {"color": _GREY, "marker": ".", "lw": 1}  # one colour for all
+            _add_line(axis, raw.size, 1e6 * raw.scatter, "not replaced", **style)
+        binned = allan_deviation(relative_curve(curves.channel.flux))
         if not binned.size.size:
             continue
-        axis.plot(
-            binned.size,
-            1e6 * binned.scatter,
-            color=colour,
-            marker="o",
-            ms=4,
-            lw=1,
-            label=_name(curves, "light curve"),
-        )
-        axis.plot(
-            binned.size,
-            1e6 * binned.white,
-            color=colour,
-            ls="--",
-            lw=1,
-            label=r"$1/\sqrt{N}$" if i == 0 else None,
-        )
+        style = {"color": colour, "marker": "o", "ms": 4, "lw": 1}
+        _add_line(axis, binned.size, 1e6 * binned.scatter, _name(curves, "light curve"), **style)
+        white = 1e6 * binned.white
+        _add_line(axis, binned.size, white, r"$1/\sqrt{N}$", color=colour, ls="--", lw=1)
         if curves.error is not None:
             noise = 1e6 * np.nanmedian(curves.error) / np.nanmedian(curves.channel.flux)
-            label = "errors" if i == 0 else None
-            axis.plot(binned.size, noise / np.sqrt(binned.size), color=colour, ls=":", label=label)
+            noise = noise / np.sqrt(binned.size)
+            _add_line(axis, binned.size, noise, "errors", color=colour, ls=":")
     axis.set_xlabel("Integrations in a bin, N")
     axis.set_ylabel("Scatter between neighbouring bins (ppm)")
-    if any(np.any(np.asarray(line.get_ydata()) > 0) for line in axis.lines):
+    if axis.lines:
         axis.set_xscale("log")
         axis.set_yscale("log")
+        _keep_single_sizes_in_view(axis)
         _plain_numbers(axis)
         axis.legend(fontsize=8, framealpha=0.85)
     axis.grid(which="both", color="0.9", lw=0.5)
+
+
+def _add_line(axis: Axes, x: Array, y: Array, label: str, **style: Any) -> None:
+    """Draw a line of which something is seen, with its label unless another line has that."""
+    seen = np.count_nonzero(np.isfinite(y) & (y > 0))
+    if seen >= (1 if "marker" in style else 2):
+        known = [line.get_label() for line in axis.lines]
+        axis.plot(x, y, label=None if label in known else label, **style)
+
+
+def _keep_single_sizes_in_view(axis: Axes) -> None:
+    """Set limits around points of one size of bins; by itself an axis gives them two decades."""
+    sizes, values = (
+        np.concatenate([np.asarray(data, float) for data in each])
+        for each in zip(*(line.get_data() for line in axis.lines), strict=True)
+    )
+    if np.ptp(sizes) == 0:
+        values = values[values > 0]
+        axis.set_xlim(sizes[0] / 1.25, sizes[0] * 1.25)
+        axis.set_ylim(values.min() / 2, values.max() * 2)
 
 
 def _plain_numbers(axis: Axes) -> None:
@@ -319,16 +324,20 @@ def _plain_numbers(axis: Axes) -> None:
 
 
 def _draw_growth(axis: Axes, found: list[Curves]) -> None:
-    """Scatter of the light within apertures of several widths."""
+    """Scatter of the light within apertures of several widths, and the width that was chosen."""
     for i, curves in enumerate(found):
-        if curves.growth is not None:
-            label = curves.channel.label or None
-            scatter, colour = 1e6 * curves.growth.scatter, COLOURS[i % len(COLOURS)]
-            axis.plot(
-                curves.growth.width, scatter, color=colour, marker="o", ms=4, lw=1, label=label
+        growth, colour = curves.growth, COLOURS[i % len(COLOURS)]
+        if growth is None:
+            continue
+        style = {"color": colour, "lw": 1}
+        label = curves.channel.label or None
+        axis.plot(growth.width, 1e6 * growth.scatter, marker="o", ms=4, label=label, **style)
+        if growth.chosen is not None:
+            axis.axvline(
+                growth.chosen, ls="--", label=_name(curves, f"chosen, {growth.chosen:g}"), **style
             )
     axis.set_xlabel("Width of the aperture (pixels)")
     axis.set_ylabel("Scatter (ppm)")
-    if any(curves.channel.label for curves in found):
+    if any(not str(line.get_label()).startswith("_") for line in axis.lines):
         axis.legend(fontsize=8, framealpha=0.85)
     axis.grid(color="0.9", lw=0.5)
