@@ -19,7 +19,7 @@ __all__ = ["TableSizes", "held_bytes", "product_sizes"]
 _PHOTOMETRY = 21
 _CIRCLE = 5
 _REGRESSORS = 7
-_ENTRY, _MEANINGS = 200, 1000
+_ENTRY, _MEANING = 200, 100
 
 _NUMBER_BYTES = {"speclc": 10}
 """Bytes in memory by number of a table: in rows and columns, and in what is made of them for notes
@@ -116,9 +116,10 @@ class TableSizes:
     def regressors(self) -> int:
         """Regressors, by detector."""
         replaced = 2 * self._plan.replaces
+        meanings = _MEANING * (_REGRESSORS + replaced)
         if self._plan.kind == "imaging":
-            return _MEANINGS + table_size(self._plan.nints, 2 + _REGRESSORS + replaced)
+            return meanings + table_size(self._plan.nints, 2 + _REGRESSORS + replaced)
         each = 1 + _REGRESSORS + replaced  # with the shift along wavelength
         detectors = len({series.detector for series in self._axis.series})
         columns = len(self._axis.times) + detectors * each
-        return _MEANINGS + table_size(self._rows, columns)
+        return meanings + table_size(self._rows, columns)
