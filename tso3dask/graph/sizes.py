@@ -19,7 +19,7 @@ __all__ = ["TableSizes", "held_bytes", "product_sizes"]
 _PHOTOMETRY = 21
 _CIRCLE = 5
 _REGRESSORS = 7
-_ENTRY, _MEANING = 200, 100
+_ENTRY, _MEANING = 200, 65
 
 _NUMBER_BYTES = {"speclc": 10}
 """Bytes in memory by number of a table: in rows and columns, and in what is made of them for notes
