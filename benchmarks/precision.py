@@ -322,7 +322,9 @@ def depth_table(results: Sequence[dict[str, Any]]) -> list[str]:
     for result in results:
         mode, jitter, depth = (result["settings"][key] for key in ("mode", "jitter", "depth"))
         groups.setdefault((mode, jitter, depth), []).append(result)
-    for (mode, jitter, depth), members in groups.items():
+    modes = [*dict.fromkeys(mode for mode, _, _ in groups)]
+    for mode, jitter, depth in sorted(groups, key=lambda key: (modes.index(key[0]), *key[1:])):
+        members = groups[mode, jitter, depth]
         more = ", ".join(f"{excess(members, 'precise', part):+.1f}" for part in (1, 2))
         for label in dict.fromkeys(row["label"] for member in members for row in member["curves"]):
             numbers = [bias(members, n, label) for n in ("jwst", "jitter alone", "precise")]
