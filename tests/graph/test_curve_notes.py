@@ -47,6 +47,13 @@ def test_nothing_is_told_of_good_spectra(changed, tmp_path, caplog):
     assert told(*changed(), tmp_path / "out", caplog) == ([], [])
 
 
+@pytest.mark.parametrize("name", ["spectra", "images", "detectors"])
+def test_nothing_is_told_of_good_data_with_the_recipe(name, tmp_path, request):
+    observation = request.getfixturevalue(name)
+    result = tso3.plan(observation.asn, observation.steps, recipe="precise").run(tmp_path)
+    assert [note for note in result.notes if "whitelight" in note or "flux" in note] == []
+
+
 CAUSE = "the variances of their pixels are 0 or NaN (replaced ones aside)"
 NO_ERROR = f"whitelight_flux_error tells nothing, no column has an error above 0: {CAUSE}"
 

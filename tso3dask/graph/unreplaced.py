@@ -14,7 +14,7 @@ _ESTIMATED = np.uint32(FLAG_VALUES["FLUX_ESTIMATED"])
 
 
 def unreplaced(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """SCI with NaN in place of estimates, alone: errors of that curve are not asked for.
+    """Cubes with NaN in place of estimates in SCI; all others are the same arrays.
 
     Parameters
     ----------
@@ -22,4 +22,4 @@ def unreplaced(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         Cubes ``(integration, y, x)``, ``sci`` and ``dq`` among them.
     """
     sci = np.where(arrays["dq"] & _ESTIMATED, np.float32(np.nan), arrays["sci"])
-    return {"sci": sci}
+    return {**arrays, "sci": sci}
