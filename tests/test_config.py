@@ -193,8 +193,8 @@ def test_replacement_in_time_needs_the_model_of_the_exposure():
     ("values", "words"),
     [
         ({"on_excess": "stop"}, "needs max_flagged"),
-        ({"snr": -5}, "outlier_detection.snr is -5; expected a threshold above 0 sigma, as 5"),
-        ({"snr": "0 4"}, "outlier_detection.snr is 0 4; expected"),
+        ({"snr": -5, "noise": "model"}, "outlier_detection.snr is -5; expected a threshold above"),
+        ({"snr": "0 4", "noise": "model"}, "outlier_detection.snr is 0 4; expected"),
         ({"max_flagged": 1.5}, "expected a share, 0 to 1"),
         ({"max_flagged": -0.1}, "max_flagged"),
         ({"grow": -1}, ">= 0"),

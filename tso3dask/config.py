@@ -302,10 +302,11 @@ def _check_wavelengths(name: str, step: WhiteLight | LightCurveParameters) -> No
 
 
 def _check_outliers(step: OutlierDetection) -> None:
-    """Refuse a threshold that all pixels are beyond, and a guard that could not guard."""
-    if step.threshold <= 0:
+    """Refuse a threshold without meaning (``jwst`` takes any), and a guard that guards nothing."""
+    if step.threshold <= 0 and step.noise == "model":
         raise InputError(
-            f"outlier_detection.snr is {step.snr}; expected a threshold above 0 sigma, as 5"
+            f"outlier_detection.snr is {step.snr}; expected a threshold above 0 sigma, as 5, with "
+            "noise=model"
         )
     if step.max_flagged is None and step.on_excess != "warn":
         raise InputError(
