@@ -131,7 +131,7 @@ def _number(name: str, value: float, low: float, high: float) -> float:
     return number
 
 
-def _count(name: str, value: int, low: int = 1, high: int | None = None) -> int:
+def _count(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
     number = whole_number(f"simulate: {name}", value, low)
     if high is not None and number > high:
         raise InputError(f"simulate: {name} must be at most {high}, got {value!r}")
