@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import pickle
 from collections import Counter
 
@@ -183,6 +184,14 @@ def test_untouched_pixels_are_recognised(member):
     flagged = steps.outlier_detection(dataset)
     assert len(program_of(flagged.dq.data).stages) == 1
     assert program_of(dataset.persist(scheduler="synchronous").sci.data) in (program, None)
+
+
+def test_pixels_are_recognised_where_the_same_arrays_are_there_already(member):
+    """The engine of expressions has one array of a name, that of the first who asked."""
+    first, second = (steps.outlier_detection(tso3.open_segment(member, chunks=5)) for _ in "ab")
+    gc.collect()
+    for dataset in (first, second):
+        assert len(program_of(dataset.dq.data).stages) == 1
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,9 @@ def picked_arrays(
         arrays[name] = _build(full, picks, layer, tasks, extra or {}, upstream, sizes, meta)
         if program is not None:
             _programs[arrays[name].name] = program
+            if expression_engine():  # one of that name may be there already, with another program
+                array: Any = arrays[name]
+                vars(array.expr)["program"] = program
     return arrays
 
 
