@@ -141,8 +141,7 @@ def _low_levels(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Calibration makes background and noise differ along the dispersion.
     """
-    values = np.sort(blocks, axis=0)  # NaN last
-    known = np.maximum(np.count_nonzero(np.isfinite(values), axis=0), 1)
+    values, known = _ordered(blocks, 0)
     place = np.array([0.1, 0.25, 0.5])[:, None] * (known - 1)
     below = place.astype(int)
     one, two = (
@@ -179,10 +178,17 @@ def _ends(bright: npt.NDArray[np.bool_], seen: tuple[int, int], block: int) -> t
     return low, high
 
 
+def _ordered(
+    values: npt.NDArray[np.float64], axis: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Values in rising order along an axis, NaN last, and how many are none, at least 1."""
+    known = np.count_nonzero(~np.isnan(values), axis=axis, keepdims=True)
+    return np.sort(values, axis=axis), np.maximum(known, 1)
+
+
 def _nanmedian(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Medians along the last axis of the values that are known, NaN where there is none."""
-    ordered = np.sort(values, axis=-1)  # NaN last
-    known = np.maximum(np.count_nonzero(~np.isnan(ordered), axis=-1), 1)[..., None]
+    ordered, known = _ordered(values, -1)
     low, high = (
         np.take_along_axis(ordered, at, axis=-1)[..., 0] for at in ((known - 1) // 2, known // 2)
     )
